@@ -1,0 +1,65 @@
+# Maestro: `make help` lists the targets. `demo` and `test` install what they miss.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+VENV := $(CURDIR)/.cache/venv
+BUF := $(CURDIR)/.cache/bin/buf
+MAESTRO := $(TARGET)/release/maestro
+WORKSPACE := --workspace --locked
+
+# Tests that talk to the services in Python, or serve the language model, use this interpreter.
+export MAESTRO_PYTHON ?= $(VENV)/bin/python
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: release ## Solve 18 real tasks with local frozen models, showing every step
+	$(MAESTRO) models pull
+	$(VENV)/bin/python demo/demo.py --maestro $(MAESTRO)
+
+.PHONY: test
+test: ## Run all tests, on a real etcd, real models and real processes
+	scripts/setup.sh test
+	$(CARGO) build $(WORKSPACE) --bins --tests
+	$(TARGET)/debug/maestro models pull
+	$(CARGO) nextest run $(WORKSPACE)
+	$(CARGO) test $(WORKSPACE) --doc --quiet
+
+.PHONY: lint
+lint: ## Check formatting, lints, dependencies and protos
+	scripts/setup.sh lint
+	$(CARGO) fmt --all --check
+	$(BUF) lint
+	$(CARGO) deny --locked check bans licenses sources
+	$(CARGO) clippy $(WORKSPACE) --all-targets -- -D warnings
+
+.PHONY: format
+format: ## Format the Rust sources
+	$(CARGO) fmt --all
+
+.PHONY: doc
+doc: ## Build the API documentation; a broken link is an error
+	scripts/setup.sh test
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WORKSPACE) --no-deps
+
+.PHONY: release
+release: ## Build the maestro command, optimised
+	scripts/setup.sh demo
+	$(CARGO) build --locked --release --package maestro-cli
+
+.PHONY: bench
+bench: release ## Measure what the orchestration itself costs a step
+	$(MAESTRO) bench overhead
+
+.PHONY: evaluate
+evaluate: release ## Score recorded tasks: make evaluate DATA=folder
+	@test -n '$(DATA)' || { echo 'usage: make evaluate DATA=folder' >&2; exit 2; }
+	$(MAESTRO) models pull
+	$(VENV)/bin/python scripts/evaluate_data.py $(DATA) --maestro $(MAESTRO) \
+		--paraphrase tests/paraphrases/paraphrases.jsonl
