@@ -55,13 +55,23 @@ def write(data_dir: Path, output: Path) -> None:
     print(f"{len(found)} fingerprints in {output}")
 
 
+def passages(path: Path) -> Iterator[str]:
+    """The texts of a file: every string of a JSON Lines file's objects, else the whole."""
+    content = path.read_text(encoding="utf-8")
+    if path.suffix != ".jsonl":
+        yield content
+        return
+    for line in content.splitlines():
+        yield from (value for value in json.loads(line).values() if isinstance(value, str))
+
+
 def check(paths: list[Path], known: set[bytes]) -> int:
     shared = 0
     for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for run in runs(line):
+        for text in passages(path):
+            for run in runs(text):
                 if fingerprint(run) in known:
-                    print(f"{path}:{number}: {run}")
+                    print(f"{path}: {run}")
                     shared += 1
     return shared
 
