@@ -1,0 +1,264 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::observation::{Failure, Observation};
+use crate::{
+    digest::Digest,
+    expert_call::Usage,
+    ids::{EpisodeId, RequestId, TenantId},
+    money::MicroUsd,
+    task::{Pair, Task},
+};
+
+/// Whether an episode survives its coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Every step is journalled before the next starts.
+    #[default]
+    Durable,
+    /// It ends with the process that runs it.
+    Ephemeral,
+}
+
+/// Everything that was fixed when the episode was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeSpec {
+    /// Its identifier.
+    pub id: EpisodeId,
+    /// Who asked.
+    pub tenant: TenantId,
+    /// The client's key of the creation, if it gave one.
+    pub request_id: Option<RequestId>,
+    /// What was asked.
+    pub task: Arc<Task>,
+    /// Whether it survives its coordinator.
+    pub durability: Durability,
+    /// Whether decisions are sampled (training, evaluation) or greedy (serving).
+    pub mode: ServingMode,
+    /// Policy slot that decides.
+    pub slot: String,
+    /// Seed of sampled decisions.
+    pub seed: u64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// How a decision is taken from the policy's distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServingMode {
+    /// The most probable action.
+    #[default]
+    Greedy,
+    /// A sample.
+    Sampled,
+}
+
+/// What an answer action answers with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The answer of the observation of step `k`.
+    Observation(u32),
+    /// A text of the policy's own.
+    Text(String),
+}
+
+/// What the policy does next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Call a pair.
+    Invoke {
+        /// Expert and skill.
+        pair: Pair,
+        /// What to ask; empty for the question itself.
+        query: String,
+    },
+    /// Stop and answer.
+    Answer(Answer),
+}
+
+/// An action as an alternative names it: without its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Call a pair.
+    Invoke(Pair),
+    /// Answer with the observation of a step.
+    AnswerObservation(u32),
+    /// Answer with a text.
+    AnswerText,
+}
+
+/// An action that could have been taken, with its probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// The action.
+    pub choice: Choice,
+    /// Its probability after masks and temperature.
+    pub probability: f32,
+}
+
+/// From what a decision can be computed again: candidate features, or tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Trace {
+    /// Small enough to travel along. The first part names the format.
+    Inline(String, Vec<u8>),
+    /// In the blob store. The first part names the format.
+    Blob(String, Digest),
+}
+
+/// What the policy chose, and all that is needed to learn from it or compute it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The action.
+    pub action: Action,
+    /// Natural logarithm of the probability with which the action was really taken, after masks,
+    /// temperature and cascade. 0 for a greedy decision of a deterministic policy.
+    pub log_prob: f64,
+    /// Its probability under the policy's distribution.
+    pub probability: f32,
+    /// How it was taken.
+    pub mode: ServingMode,
+    /// All actions of the distribution, the chosen one among them, by falling probability.
+    pub alternatives: Vec<Alternative>,
+    /// Version (digest) of the policy.
+    pub policy_version: String,
+    /// Digest of the catalogue that it chose from.
+    pub catalogue: Option<Digest>,
+    /// Registry revision that it chose from.
+    pub revision: u64,
+    /// From what it can be computed again.
+    pub trace: Option<Trace>,
+}
+
+/// One decision and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Index within the episode, from 0.
+    pub index: u32,
+    /// The decision.
+    pub decision: Decision,
+    /// What came of it; `None` for the answer that ends the episode.
+    pub observation: Option<Observation>,
+    /// When the decision was asked for.
+    pub started_at: Timestamp,
+    /// When the decision was there.
+    pub decided_at: Timestamp,
+    /// When the observation was there.
+    pub finished_at: Timestamp,
+}
+
+/// Which limit ended an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truncation {
+    /// No decision was left.
+    Steps,
+    /// No time was left.
+    Deadline,
+}
+
+/// How an episode ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Termination {
+    /// The policy answered.
+    Answered,
+    /// A limit was reached. The answer, if any, is the most confident observation's.
+    Truncated(Truncation),
+    /// The client or an operator cancelled it.
+    Cancelled {
+        /// Who and why.
+        reason: String,
+    },
+    /// No decision could be had.
+    Failed(Failure),
+}
+
+impl Termination {
+    /// A stable short name, also used as a metric label.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Truncated(_) => "truncated",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// The answer of an episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinalAnswer {
+    /// The answer as text.
+    pub value: String,
+    /// The step whose observation it comes from.
+    pub from_step: Option<u32>,
+    /// Its confidence, 0 where unknown.
+    pub confidence: f32,
+}
+
+/// The end of an episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// How it ended.
+    pub termination: Termination,
+    /// Its answer.
+    pub answer: Option<FinalAnswer>,
+    /// What all steps used up.
+    pub usage: Usage,
+    /// Reserved for a call that was cut off, so that its true cost is unknown. Counted as spent.
+    pub unsettled_cost: MicroUsd,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// How good an answer turned out to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// 0 (wrong) to 1 (right).
+    pub score: f32,
+    /// Where the score comes from: a grader, a user, a test.
+    pub source: String,
+    /// When it was reported.
+    pub reported_at: Timestamp,
+}
+
+/// Whether an episode is running, for listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpisodeStatus {
+    /// Not ended.
+    Running,
+    /// Ended.
+    Finished,
+}
+
+/// All that is known of an episode. With a conclusion it is a finished trajectory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeRecord {
+    /// What was fixed at the start.
+    pub spec: EpisodeSpec,
+    /// Its steps so far.
+    pub steps: Vec<Step>,
+    /// How it ended.
+    pub conclusion: Option<Conclusion>,
+    /// How good it was, once known.
+    pub outcome: Option<Outcome>,
+}
+
+impl EpisodeRecord {
+    /// Whether it has ended.
+    pub fn status(&self) -> EpisodeStatus {
+        if self.conclusion.is_some() {
+            EpisodeStatus::Finished
+        } else {
+            EpisodeStatus::Running
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The `maestro-coordinator` binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `maestro-policy-worker` binary.
+
+fn main() {}
