@@ -36,7 +36,7 @@ lint: ## Check formatting, lints, dependencies and protos
 	scripts/setup.sh lint
 	$(CARGO) fmt --all --check
 	$(BUF) lint
-	$(CARGO) deny --locked check bans licenses sources
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 	$(CARGO) clippy $(WORKSPACE) --all-targets -- -D warnings
 
 .PHONY: format
