@@ -24,6 +24,12 @@ def models_dir() -> Path:
     return Path(os.environ.get("MAESTRO_MODELS") or Path.home() / ".cache/maestro/models")
 
 
+def default_threads() -> int:
+    """Half of the processors: its threads wait for each other by spinning, so that on a machine
+    which is busy otherwise one thread too many makes every token slower by a factor."""
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=models_dir() / "smollm2-135m/model.gguf")
@@ -31,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=2, help="requests generated at once")
     parser.add_argument("--context", type=int, default=2048, help="tokens per request")
-    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=default_threads())
     return parser.parse_args()
 
 

@@ -86,7 +86,7 @@ install_buf() {
     case $(uname -m) in
         x86_64)
             architecture=x64
-            digest=606189031d25a4c084eda31636338971fa04686fdefa26079d30b8499d0fe5e4b821f7ccaf203d678fdb6f59b5c0d5c0109f004c530464e024ff9c7d544e3b8a
+            digest=606189031d25a4c084eda3168cd38971fa04686fdefa26079d30b8499d0fe5e4b821f7ccaf203d678fdb6f59b5c0d5c0109f004c530464e024ff9c7d544e3b8a
             ;;
         aarch64)
             architecture=aarch64
