@@ -19,7 +19,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: release ## Solve 18 real tasks with local frozen models, showing every step
+demo: setup-demo release ## Solve 18 real tasks with local frozen models, showing every step
 	$(MAESTRO) models pull
 	$(VENV)/bin/python demo/demo.py --maestro $(MAESTRO)
 
@@ -45,20 +45,24 @@ format: ## Format the Rust sources
 
 .PHONY: doc
 doc: ## Build the API documentation; a broken link is an error
-	scripts/setup.sh test
+	scripts/setup.sh build
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WORKSPACE) --no-deps
 
 .PHONY: release
 release: ## Build the maestro command, optimised
-	scripts/setup.sh demo
+	scripts/setup.sh build
 	$(CARGO) build --locked --release --package maestro-cli
+
+.PHONY: setup-demo
+setup-demo:
+	scripts/setup.sh demo
 
 .PHONY: bench
 bench: release ## Measure what the orchestration itself costs a step
 	$(MAESTRO) bench overhead
 
 .PHONY: evaluate
-evaluate: release ## Score recorded tasks: make evaluate DATA=folder
+evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 	@test -n '$(DATA)' || { echo 'usage: make evaluate DATA=folder' >&2; exit 2; }
 	$(MAESTRO) models pull
 	$(VENV)/bin/python scripts/evaluate_data.py $(DATA) --maestro $(MAESTRO) \

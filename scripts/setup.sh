@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing for one purpose, and does nothing when all is there:
 #
-#   scripts/setup.sh demo   to build and run the demonstration
-#   scripts/setup.sh test   to build and run the tests
-#   scripts/setup.sh lint   to run the linters
+#   scripts/setup.sh build   to compile
+#   scripts/setup.sh demo    to build and run the demonstration
+#   scripts/setup.sh test    to build and run the tests
+#   scripts/setup.sh lint    to run the linters
 #
 # System packages come by apt-get (as root or through sudo), cargo tools by `cargo install`, Python
 # packages into .cache/venv, buf into .cache/bin. Rust itself must be there.
@@ -96,8 +97,9 @@ install_buf() {
     esac
     command -v npm >/dev/null || install_packages npm
     say "fetching buf $BUF_VERSION"
-    local scratch archive
-    scratch=$(mktemp -d "$CACHE/buf.XXXXXX")
+    local scratch=$CACHE/buf-download archive
+    rm -rf "$scratch"
+    mkdir "$scratch"
     archive=$(cd "$scratch" && npm pack --silent "@bufbuild/buf-linux-$architecture@$BUF_VERSION")
     echo "$digest  $scratch/$archive" | sha512sum --check --quiet
     tar -xzf "$scratch/$archive" -C "$scratch" package/bin/buf
@@ -112,6 +114,9 @@ main() {
     exec 9>"$CACHE/setup.lock"
     flock 9
     case ${1-} in
+        build)
+            install_build_tools
+            ;;
         demo)
             install_build_tools
             install_packages tesseract-ocr tesseract-ocr-eng
@@ -130,7 +135,7 @@ main() {
             # The Makefile calls it by this name.
             ln -sf "buf-$BUF_VERSION" "$CACHE/bin/buf"
             ;;
-        *) die "usage: scripts/setup.sh demo|test|lint" ;;
+        *) die "usage: scripts/setup.sh build|demo|test|lint" ;;
     esac
 }
 
