@@ -206,7 +206,7 @@ def main() -> int:
         paraphrases: dict[str, list[str]] = defaultdict(list)
         for line in read_lines(args.paraphrase):
             paraphrases[line["kind"]].append(line["text"])
-        asked += list(zip(items, paraphrased(items, paraphrases)))
+        asked += list(zip(items, paraphrased(items, paraphrases), strict=True))
 
     with contextlib.ExitStack() as stack:
         try:

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 MONTHS = {
     name: number
     for number, name in enumerate(
-        "jan feb mar apr may jun jul aug sep oct nov dec".split(), 1
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
     )
 }
 
@@ -39,9 +39,11 @@ def parse_date(text: str) -> date | None:
     parts = [part for part in parts if part.isdigit() or part[:3] in MONTHS]
     if len(parts) == 1 and len(parts[0]) == 8:
         digits = parts[0]
-        parts = [digits[:4], digits[4:6], digits[6:]] if digits[:2] in ("19", "20") else [
-            digits[:2], digits[2:4], digits[4:]
-        ]
+        parts = (
+            [digits[:4], digits[4:6], digits[6:]]
+            if digits[:2] in ("19", "20")
+            else [digits[:2], digits[2:4], digits[4:]]
+        )
     if len(parts) < 3:
         return None
     parts = parts[:3]

@@ -5,6 +5,7 @@ Needs Pillow, NumPy and the DejaVu fonts. Everything is invented here: shops, pr
 problems. One seed, so that a second run writes the same pictures.
 """
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -96,8 +97,13 @@ def receipts(random: numpy.random.Generator) -> list[dict]:
             ("1 x Oat milk 1L", "2.95"),
             ("1 x Plum jam", "4.40"),
         ],
-        [("Subtotal", "28.35"), ("Discount", "-1.50"), ("TOTAL", "26.85"), ("Cash", "30.00"),
-         ("Change", "3.15")],
+        [
+            ("Subtotal", "28.35"),
+            ("Discount", "-1.50"),
+            ("TOTAL", "26.85"),
+            ("Cash", "30.00"),
+            ("Change", "3.15"),
+        ],
         ["Thank you, see you soon"],
     )
     hardware = receipt(
@@ -124,10 +130,23 @@ def receipts(random: numpy.random.Generator) -> list[dict]:
         ["Water well after planting"],
     )
     pages = [
-        ("bakery", bakery, 0.8, "How much did the customer have to pay in the end?", "number", "26.85"),
+        (
+            "bakery",
+            bakery,
+            0.8,
+            "How much did the customer have to pay in the end?",
+            "number",
+            "26.85",
+        ),
         ("hardware", hardware, -0.7, "On which day was this receipt issued?", "date", "2025-11-21"),
-        ("plants", plants, 0.5, "Which company issued this receipt?", "short-text",
-         "Mirabelle Plant House"),
+        (
+            "plants",
+            plants,
+            0.5,
+            "Which company issued this receipt?",
+            "short-text",
+            "Mirabelle Plant House",
+        ),
     ]
     tasks = []
     for name, page, angle, question, answer_kind, answer in pages:
@@ -179,8 +198,8 @@ def crossings(first: list[tuple[float, float]], second: list[tuple[float, float]
 
     return sum(
         side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
-        for a, b in zip(first, first[1:])
-        for c, d in zip(second, second[1:])
+        for a, b in itertools.pairwise(first)
+        for c, d in itertools.pairwise(second)
     )
 
 
@@ -197,8 +216,13 @@ def diagrams() -> list[dict]:
     orange = [(30, 120), (190, 300), (360, 150), (530, 320)]
     sheet.line(green, "#1b8a3c", 6)
     sheet.line(orange, "#f28c13", 6)
-    add("crossings", sheet, "At how many points does the green line cross the orange line?",
-        "integer", str(crossings(green, orange)))
+    add(
+        "crossings",
+        sheet,
+        "At how many points does the green line cross the orange line?",
+        "integer",
+        str(crossings(green, orange)),
+    )
 
     sheet = Sheet(520, 620)
     rows, columns, step = 7, 5, 80
@@ -207,28 +231,56 @@ def diagrams() -> list[dict]:
     for column in range(columns + 1):
         x = 60 + column * step
         sheet.line([(x, 30), (x, 30 + rows * step)], "#2b3a55", 4)
-    add("grid", sheet, "What is the size of this grid? Give its rows first, then its columns.",
-        "short-text", f"{rows},{columns}")
+    add(
+        "grid",
+        sheet,
+        "What is the size of this grid? Give its rows first, then its columns.",
+        "short-text",
+        f"{rows},{columns}",
+    )
 
     sheet = Sheet(600, 600)
-    squares = [(60, 70, 470), (95, 110, 370), (130, 135, 285), (170, 165, 200), (200, 190, 130),
-               (225, 225, 62)]
+    squares = [
+        (60, 70, 470),
+        (95, 110, 370),
+        (130, 135, 285),
+        (170, 165, 200),
+        (200, 190, 130),
+        (225, 225, 62),
+    ]
     for x, y, side in squares:
         sheet.square(x, y, side, "#5a2d82", 4)
-    add("squares", sheet, "These squares lie inside one another. Count them.", "integer",
-        str(len(squares)))
+    add(
+        "squares",
+        sheet,
+        "These squares lie inside one another. Count them.",
+        "integer",
+        str(len(squares)),
+    )
 
     sheet = Sheet(500, 400)
     teal, ochre = (185, 180, 82), (318, 228, 74)
     sheet.circle(*teal, fill="#0f8b8d")
     sheet.circle(*ochre, fill="#d9a404")
     distance = math.dist(teal[:2], ochre[:2])
-    add("circles-touching", sheet, "Do the two discs in this drawing touch?", "yes-no",
-        "Yes" if distance <= teal[2] + ochre[2] else "No")
+    add(
+        "circles-touching",
+        sheet,
+        "Do the two discs in this drawing touch?",
+        "yes-no",
+        "Yes" if distance <= teal[2] + ochre[2] else "No",
+    )
 
     sheet = Sheet(640, 420)
-    rings = [(110, 120, 62), (300, 105, 48), (505, 125, 72), (205, 265, 70), (400, 280, 58),
-             (555, 315, 50), (85, 320, 45)]
+    rings = [
+        (110, 120, 62),
+        (300, 105, 48),
+        (505, 125, 72),
+        (205, 265, 70),
+        (400, 280, 58),
+        (555, 315, 50),
+        (85, 320, 45),
+    ]
     for x, y, radius in rings:
         sheet.circle(x, y, radius, outline="#a1233b", width=4)
     add("circles-count", sheet, "Count the circles drawn here.", "integer", str(len(rings)))
@@ -244,10 +296,14 @@ PROBLEMS = [
     ("A ribbon of 96 cm is cut into 8 equal pieces. How long is each piece in cm?", "12"),
     ("Nadia runs 4 km each weekday and 11 km on Saturday. How many km is that in one week?", "31"),
     ("A box of 12 tiles covers one shelf. How many tiles does a shop need for 15 shelves?", "180"),
-    ("Entry costs 7 euros for adults and 4 for children. What do 2 adults and 3 children pay?",
-     "26"),
-    ("An orchard picked 145 kg of pears on Monday and 78 kg on Tuesday. What was picked in all?",
-     "223"),
+    (
+        "Entry costs 7 euros for adults and 4 for children. What do 2 adults and 3 children pay?",
+        "26",
+    ),
+    (
+        "An orchard picked 145 kg of pears on Monday and 78 kg on Tuesday. What was picked in all?",
+        "223",
+    ),
     ("Sixty chairs stand in 5 equal rows. Two rows are taken away. How many chairs remain?", "36"),
     ("A tank holds 250 litres. After 18 buckets of 10 litres are drawn, how much is left?", "70"),
 ]
