@@ -1,0 +1,42 @@
+use super::{Label, METADATA, key};
+
+declare! {
+    /// Something that is counted and only grows.
+    Counter {
+        Episodes => "maestro_episodes_total",
+            "Episodes that ended, by termination.";
+        EpisodesRejected => "maestro_episodes_rejected_total",
+            "Episodes that were refused at admission, by reason.";
+        Decisions => "maestro_decisions_total",
+            "Decisions of the policy, by action.";
+        CallFailures => "maestro_call_failures_total",
+            "Calls to experts that failed, by expert and kind of failure (reason).";
+        Retries => "maestro_retries_total",
+            "Requests sent again, by method and reason.";
+        CostMicroUsd => "maestro_cost_micro_usd_total",
+            "Money spent on calls in millionths of a US dollar, by expert.";
+        Tokens => "maestro_tokens_total",
+            "Tokens that calls used up, by expert and direction.";
+        CacheRequests => "maestro_cache_requests_total",
+            "Look-ups in a cache, by cache and result.";
+        RegistryRelists => "maestro_registry_relists_total",
+            "Times that the whole registry was listed again, by reason.";
+        JournalWriteFailures => "maestro_journal_write_failures_total",
+            "Writes that the journal refused, by reason.";
+    }
+}
+
+impl Counter {
+    /// Adds `amount` to the series of `labels`.
+    pub fn add(self, amount: u64, labels: &[Label<'_>]) {
+        let key = key(self.name(), labels);
+        metrics::with_recorder(|recorder| {
+            recorder.register_counter(&key, &METADATA).increment(amount);
+        });
+    }
+
+    /// Adds one to the series of `labels`.
+    pub fn increment(self, labels: &[Label<'_>]) {
+        self.add(1, labels);
+    }
+}
