@@ -1,0 +1,217 @@
+//! Sends a request to one of several equal servers.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use maestro_core::breaker::{Breaker, BreakerConfig};
+use maestro_telemetry::{Counter, Label};
+use rand::Rng;
+use tonic::{Code, Response, Status, transport::Channel};
+use url::Url;
+
+use super::ClientConfig;
+use crate::{
+    call::send,
+    error::RpcError,
+    pool::ChannelPool,
+    status::{code_name, is_unprocessed},
+};
+
+/// Longest pause between two rounds.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// When a request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Doing it twice changes nothing: whenever the server was unavailable.
+    Safe,
+    /// Only where it was surely not processed.
+    IfUnprocessed,
+}
+
+/// Clients of equal servers, taken in turn. A server that keeps failing is passed over for a
+/// while, unless all do.
+pub(crate) struct Endpoints<C> {
+    entries: Vec<Entry<C>>,
+    next: AtomicUsize,
+    epoch: Instant,
+    max_attempts: u32,
+    backoff: Duration,
+}
+
+struct Entry<C> {
+    client: C,
+    breaker: Mutex<Breaker>,
+}
+
+impl<C: Clone> Endpoints<C> {
+    pub(crate) fn new(
+        name: &'static str,
+        urls: &[Url],
+        config: &ClientConfig,
+        client: impl Fn(Channel) -> C,
+    ) -> Result<Self, RpcError> {
+        if urls.is_empty() {
+            return Err(RpcError::NoEndpoint { client: name });
+        }
+        let pool = ChannelPool::new(config.pool);
+        let entries = urls
+            .iter()
+            .map(|url| {
+                let breaker = Mutex::new(Breaker::new(BreakerConfig::default()));
+                Ok(Entry { client: client(pool.channel(url)?), breaker })
+            })
+            .collect::<Result<_, RpcError>>()?;
+        Ok(Self {
+            entries,
+            next: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            max_attempts: config.max_attempts.max(1),
+            backoff: Duration::from_millis(config.backoff_ms),
+        })
+    }
+
+    /// Makes a call, repeated as `repeat` allows, all within `timeout`. `call` gets a client and
+    /// the time that is left.
+    pub(crate) async fn call<T, F>(
+        &self,
+        method: &'static str,
+        timeout: Duration,
+        repeat: Repeat,
+        call: impl Fn(C, Duration) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let until = Instant::now() + timeout;
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut tried: Vec<usize> = Vec::new();
+        let mut round = 0;
+        let mut attempt = 1;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Status::deadline_exceeded("the call's time is up"));
+            }
+            let index = next_endpoint(self.entries.len(), start, &tried, |index| {
+                self.with_breaker(index, |breaker, now| breaker.allows(now))
+            });
+            self.with_breaker(index, Breaker::on_start);
+            let client = self.entries[index].client.clone();
+            let status = match send(method, left, call(client, left)).await {
+                Ok(reply) => {
+                    self.with_breaker(index, |breaker, _| breaker.on_success());
+                    return Ok(reply);
+                }
+                Err(status) => status,
+            };
+            self.note_failure(index, &status);
+            if attempt >= self.max_attempts || !may_repeat(&status, repeat) {
+                return Err(status);
+            }
+            attempt += 1;
+            Counter::Retries
+                .increment(&[Label::Method(method), Label::Reason(code_name(status.code()))]);
+            tried.push(index);
+            if tried.len() >= self.entries.len() {
+                tried.clear();
+                let pause = backoff(self.backoff, round, rand::rng().random_range(0.5..=1.0));
+                let left = until.saturating_duration_since(Instant::now());
+                tokio::time::sleep(pause.min(left)).await;
+                round += 1;
+            }
+        }
+    }
+
+    fn note_failure(&self, index: usize, status: &Status) {
+        self.with_breaker(index, |breaker, now| match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => breaker.on_failure(now),
+            Code::ResourceExhausted | Code::Cancelled => breaker.on_neutral(),
+            // It answered, so it lives.
+            _ => breaker.on_success(),
+        });
+    }
+
+    fn with_breaker<T>(
+        &self,
+        index: usize,
+        apply: impl FnOnce(&mut Breaker, Duration) -> T,
+    ) -> T {
+        let now = self.epoch.elapsed();
+        let mut breaker =
+            self.entries[index].breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        apply(&mut breaker, now)
+    }
+}
+
+fn may_repeat(status: &Status, repeat: Repeat) -> bool {
+    is_unprocessed(status) || (repeat == Repeat::Safe && status.code() == Code::Unavailable)
+}
+
+/// The endpoint to try: the first from `start` on that is untried and allowed, else the first
+/// untried one (when all are passed over, passing over helps nobody), else `start`.
+fn next_endpoint(
+    count: usize,
+    start: usize,
+    tried: &[usize],
+    allowed: impl Fn(usize) -> bool,
+) -> usize {
+    let order = || (0..count).map(|step| start.wrapping_add(step) % count);
+    let untried = || order().filter(|index| !tried.contains(index));
+    untried().find(|index| allowed(*index)).or_else(|| untried().next()).unwrap_or(start % count)
+}
+
+/// The pause after `round` rounds: doubling, at most [`MAX_BACKOFF`], times `jitter` (0 to 1).
+fn backoff(base: Duration, round: u32, jitter: f64) -> Duration {
+    base.saturating_mul(1 << round.min(16)).min(MAX_BACKOFF).mul_f64(jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn endpoints_take_turns_and_the_open_ones_are_passed_over() {
+        assert_eq!(next_endpoint(3, 4, &[], |_| true), 1);
+        assert_eq!(next_endpoint(3, 4, &[1], |_| true), 2);
+        assert_eq!(next_endpoint(3, 4, &[], |index| index == 0), 0);
+        assert_eq!(next_endpoint(3, 4, &[], |_| false), 1, "all open: try anyway");
+    }
+
+    #[test]
+    fn requests_that_may_have_happened_are_repeated_only_if_that_is_safe() {
+        let reset = Status::unavailable("connection reset");
+        assert!(may_repeat(&reset, Repeat::Safe));
+        assert!(!may_repeat(&reset, Repeat::IfUnprocessed));
+        assert!(may_repeat(&crate::status::draining(), Repeat::IfUnprocessed));
+        assert!(!may_repeat(&Status::internal("x"), Repeat::Safe));
+    }
+
+    proptest! {
+        #[test]
+        fn an_untried_endpoint_is_found_while_there_is_one(
+            count in 1usize..6, start in any::<usize>(),
+            tried in prop::collection::vec(0usize..6, 0..6), open in any::<u8>(),
+        ) {
+            let index = next_endpoint(count, start, &tried, |index| open & (1 << index) != 0);
+            prop_assert!(index < count);
+            if (0..count).any(|index| !tried.contains(&index)) {
+                prop_assert!(!tried.contains(&index));
+            }
+        }
+
+        #[test]
+        fn pauses_grow_and_stay_bounded(round in 0u32..40, jitter in 0.0f64..=1.0) {
+            let pause = backoff(Duration::from_millis(20), round, jitter);
+            prop_assert!(pause <= MAX_BACKOFF);
+            prop_assert!(pause <= backoff(Duration::from_millis(20), round + 1, 1.0));
+        }
+    }
+}
