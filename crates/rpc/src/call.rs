@@ -9,7 +9,7 @@ use maestro_core::Timestamp;
 use maestro_telemetry::{Histogram, Label, TraceContext, trace_context::TRACEPARENT};
 use tonic::{Code, Request, Response, Status, metadata::MetadataValue};
 
-use crate::status::code_name;
+use crate::status::{code_name, code_of};
 
 /// Time from now to `deadline`; `None` if it has passed.
 pub(crate) fn time_left(deadline: Timestamp) -> Option<Duration> {
@@ -38,10 +38,15 @@ pub(crate) async fn send<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Status> {
     let started = Instant::now();
-    let result = tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
-        Err(Status::deadline_exceeded(format!("no reply within {} ms", timeout.as_millis())))
-    });
-    let code = result.as_ref().err().map_or(Code::Ok, Status::code);
+    let result = tokio::time::timeout(timeout, call)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!(
+                "no reply within {} ms",
+                timeout.as_millis()
+            )))
+        });
+    let code = result.as_ref().err().map_or(Code::Ok, code_of);
     Histogram::RpcClientDuration.record_duration(
         started.elapsed(),
         &[Label::Method(method), Label::Code(code_name(code))],

@@ -46,7 +46,10 @@ pub struct ChannelPool {
 impl ChannelPool {
     /// An empty pool.
     pub fn new(config: PoolConfig) -> Self {
-        Self { config, channels: RwLock::default() }
+        Self {
+            config,
+            channels: RwLock::default(),
+        }
     }
 
     /// The channel of an endpoint. Does not wait: connecting happens at the first call. Must run
@@ -61,18 +64,27 @@ impl ChannelPool {
         }
         drop(known);
         let made = connect(endpoint, &self.config)?;
-        let mut known = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(known.entry(endpoint.clone()).or_insert(made).clone())
     }
 
     /// Forgets an endpoint. Calls under way keep its connection until they end.
     pub fn evict(&self, endpoint: &Url) {
-        self.channels.write().unwrap_or_else(PoisonError::into_inner).remove(endpoint);
+        self.channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(endpoint);
     }
 
     /// How many endpoints it knows.
     pub fn len(&self) -> usize {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.channels
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Whether it knows none.
@@ -83,7 +95,10 @@ impl ChannelPool {
 
 /// A channel of its own to `endpoint`.
 fn connect(endpoint: &Url, config: &PoolConfig) -> Result<Channel, RpcError> {
-    let refused = |reason: String| RpcError::Endpoint { endpoint: endpoint.to_string(), reason };
+    let refused = |reason: String| RpcError::Endpoint {
+        endpoint: endpoint.to_string(),
+        reason,
+    };
     if endpoint.scheme() != "http" || endpoint.host().is_none() {
         return Err(refused("must be http://host:port".to_owned()));
     }
@@ -118,7 +133,9 @@ mod tests {
     #[tokio::test]
     async fn only_http_urls_are_endpoints() {
         for bad in ["ftp://host:1", "unix:/tmp/socket", "https://host:1"] {
-            let error = ChannelPool::default().channel(&bad.parse().unwrap()).unwrap_err();
+            let error = ChannelPool::default()
+                .channel(&bad.parse().unwrap())
+                .unwrap_err();
             assert!(error.to_string().contains("http://host:port"), "{error}");
         }
     }

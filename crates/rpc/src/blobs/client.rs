@@ -69,8 +69,12 @@ impl RemoteBlobs {
     /// # Errors
     /// [`RpcError::NoEndpoint`], [`RpcError::Endpoint`].
     pub fn new(endpoints: &[Url], config: BlobClientConfig) -> Result<Self, RpcError> {
-        let endpoints =
-            Endpoints::new("the blob client", endpoints, &config.client, BlobServiceClient::new)?;
+        let endpoints = Endpoints::new(
+            "the blob client",
+            endpoints,
+            &config.client,
+            BlobServiceClient::new,
+        )?;
         let cache = Cache::builder()
             .max_capacity(config.cache_bytes)
             .weigher(|_: &Digest, content: &Bytes| {
@@ -89,25 +93,35 @@ impl RemoteBlobs {
         let most = self.max_blob_bytes;
         let content: Bytes = self
             .endpoints
-            .call(DOWNLOAD, self.timeout, Repeat::Safe, |mut client, left| async move {
-                let message = DownloadBlobRequest { digest: digest.to_string() };
-                let mut stream = client.download_blob(request(message, left)).await?.into_inner();
-                let mut content = BytesMut::new();
-                while let Some(part) = stream.message().await? {
-                    if content.len() + part.chunk.len() > most {
-                        return Err(to_status(&CoreError::FailedPrecondition(format!(
-                            "blob {} has more than {most} bytes",
-                            digest.short()
-                        ))));
+            .call(
+                DOWNLOAD,
+                self.timeout,
+                Repeat::Safe,
+                |mut client, left| async move {
+                    let message = DownloadBlobRequest {
+                        digest: digest.to_string(),
+                    };
+                    let mut stream = client
+                        .download_blob(request(message, left))
+                        .await?
+                        .into_inner();
+                    let mut content = BytesMut::new();
+                    while let Some(part) = stream.message().await? {
+                        if content.len() + part.chunk.len() > most {
+                            return Err(to_status(&CoreError::FailedPrecondition(format!(
+                                "blob {} has more than {most} bytes",
+                                digest.short()
+                            ))));
+                        }
+                        if content.is_empty() && part.chunk.len() < super::CHUNK_BYTES {
+                            content = BytesMut::from(part.chunk);
+                        } else {
+                            content.extend_from_slice(&part.chunk);
+                        }
                     }
-                    if content.is_empty() && part.chunk.len() < super::CHUNK_BYTES {
-                        content = BytesMut::from(part.chunk);
-                    } else {
-                        content.extend_from_slice(&part.chunk);
-                    }
-                }
-                Ok(Response::new(content.freeze()))
-            })
+                    Ok(Response::new(content.freeze()))
+                },
+            )
             .await
             .map_err(|status| from_status(&status))?;
         if Digest::of(&content) != digest {
@@ -130,7 +144,9 @@ impl RemoteBlobs {
                     chunk,
                 });
                 async move {
-                    client.upload_blob(request(futures::stream::iter(parts), left)).await
+                    client
+                        .upload_blob(request(futures::stream::iter(parts), left))
+                        .await
                 }
             })
             .await
@@ -147,13 +163,20 @@ impl RemoteBlobs {
     }
 
     async fn is_stored(&self, digest: &Digest) -> Result<bool, Status> {
-        let message = FindMissingBlobsRequest { digests: vec![digest.to_string()] };
+        let message = FindMissingBlobsRequest {
+            digests: vec![digest.to_string()],
+        };
         let reply = self
             .endpoints
-            .call(FIND_MISSING, self.timeout, Repeat::Safe, |mut client, left| {
-                let request = request(message.clone(), left);
-                async move { client.find_missing_blobs(request).await }
-            })
+            .call(
+                FIND_MISSING,
+                self.timeout,
+                Repeat::Safe,
+                |mut client, left| {
+                    let request = request(message.clone(), left);
+                    async move { client.find_missing_blobs(request).await }
+                },
+            )
             .await?;
         Ok(reply.missing.is_empty())
     }
@@ -167,8 +190,11 @@ impl Blobs for RemoteBlobs {
             return Ok(digest);
         }
         let ask = content.len() >= ASK_FIRST_BYTES;
-        let stored =
-            ask && self.is_stored(&digest).await.map_err(|status| from_status(&status))?;
+        let stored = ask
+            && self
+                .is_stored(&digest)
+                .await
+                .map_err(|status| from_status(&status))?;
         if !stored {
             self.upload(digest, &content).await?;
         }
@@ -193,6 +219,8 @@ impl Blobs for RemoteBlobs {
         if self.cache.contains_key(digest) {
             return Ok(true);
         }
-        self.is_stored(digest).await.map_err(|status| from_status(&status))
+        self.is_stored(digest)
+            .await
+            .map_err(|status| from_status(&status))
     }
 }

@@ -40,7 +40,11 @@ pub struct BlobLimits {
 
 impl Default for BlobLimits {
     fn default() -> Self {
-        Self { max_blob_bytes: 64 * 1024 * 1024, max_uploads: 16, chunk_timeout_ms: 15_000 }
+        Self {
+            max_blob_bytes: 64 * 1024 * 1024,
+            max_uploads: 16,
+            chunk_timeout_ms: 15_000,
+        }
     }
 }
 
@@ -51,8 +55,12 @@ pub fn blob_service(
 ) -> BlobServiceServer<impl BlobService> {
     let uploads = Arc::new(Semaphore::new(limits.max_uploads));
     // A message is a chunk and a digest.
-    BlobServiceServer::new(BlobServer { blobs, limits, uploads })
-        .max_decoding_message_size(MAX_CHUNK_BYTES + 1024)
+    BlobServiceServer::new(BlobServer {
+        blobs,
+        limits,
+        uploads,
+    })
+    .max_decoding_message_size(MAX_CHUNK_BYTES + 1024)
 }
 
 struct BlobServer {
@@ -63,11 +71,13 @@ struct BlobServer {
 
 impl BlobServer {
     fn admit(&self) -> Result<OwnedSemaphorePermit, CoreError> {
-        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| CoreError::Exhausted {
-            what: "uploads",
-            limit: self.limits.max_uploads as u64,
-            retry_after_ms: RETRY_MS,
-        })
+        Arc::clone(&self.uploads)
+            .try_acquire_owned()
+            .map_err(|_| CoreError::Exhausted {
+                what: "uploads",
+                limit: self.limits.max_uploads as u64,
+                retry_after_ms: RETRY_MS,
+            })
     }
 
     /// The whole content of an upload and the digest that the client stated, if it did.
@@ -80,13 +90,17 @@ impl BlobServer {
         let mut content = BytesMut::new();
         let mut first = true;
         loop {
-            let part = tokio::time::timeout(patience, stream.message()).await.map_err(|_| {
-                to_status(&CoreError::DeadlineExceeded(format!(
-                    "no chunk within {} ms",
-                    patience.as_millis()
-                )))
-            })??;
-            let Some(part) = part else { return Ok((stated, content.freeze())) };
+            let part = tokio::time::timeout(patience, stream.message())
+                .await
+                .map_err(|_| {
+                    to_status(&CoreError::DeadlineExceeded(format!(
+                        "no chunk within {} ms",
+                        patience.as_millis()
+                    )))
+                })??;
+            let Some(part) = part else {
+                return Ok((stated, content.freeze()));
+            };
             if first && !part.digest.is_empty() {
                 stated = Some(parse("digest", &part.digest).map_err(|error| to_status(&error))?);
             }
@@ -101,7 +115,10 @@ impl BlobServer {
             if size > self.limits.max_blob_bytes {
                 return Err(to_status(&CoreError::invalid(
                     "chunk",
-                    format!("the blob has more than {} bytes", self.limits.max_blob_bytes),
+                    format!(
+                        "the blob has more than {} bytes",
+                        self.limits.max_blob_bytes
+                    ),
                 )));
             }
             content.extend_from_slice(&part.chunk);
@@ -110,7 +127,9 @@ impl BlobServer {
 }
 
 fn parse(field: &str, digest: &str) -> Result<Digest, CoreError> {
-    digest.parse().map_err(|_| CoreError::invalid(field, "must be 64 hexadecimal digits (SHA-256)"))
+    digest
+        .parse()
+        .map_err(|_| CoreError::invalid(field, "must be 64 hexadecimal digits (SHA-256)"))
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<DownloadBlobResponse, Status>> + Send>>;
@@ -132,8 +151,15 @@ impl BlobService for BlobServer {
             )));
         }
         let size_bytes = content.len() as u64;
-        let digest = self.blobs.put(content).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(UploadBlobResponse { digest: digest.to_string(), size_bytes }))
+        let digest = self
+            .blobs
+            .put(content)
+            .await
+            .map_err(|error| to_status(&error))?;
+        Ok(Response::new(UploadBlobResponse {
+            digest: digest.to_string(),
+            size_bytes,
+        }))
     }
 
     type DownloadBlobStream = Chunks;
@@ -144,7 +170,11 @@ impl BlobService for BlobServer {
     ) -> Result<Response<Chunks>, Status> {
         let digest =
             parse("digest", &request.into_inner().digest).map_err(|error| to_status(&error))?;
-        let content = self.blobs.get(&digest).await.map_err(|error| to_status(&error))?;
+        let content = self
+            .blobs
+            .get(&digest)
+            .await
+            .map_err(|error| to_status(&error))?;
         let parts = chunks(&content).map(|chunk| Ok(DownloadBlobResponse { chunk }));
         Ok(Response::new(Box::pin(futures::stream::iter(parts))))
     }

@@ -19,7 +19,7 @@ use crate::{
     call::send,
     error::RpcError,
     pool::ChannelPool,
-    status::{code_name, is_unprocessed},
+    status::{code_name, code_of, is_unprocessed},
 };
 
 /// Longest pause between two rounds.
@@ -64,7 +64,10 @@ impl<C: Clone> Endpoints<C> {
             .iter()
             .map(|url| {
                 let breaker = Mutex::new(Breaker::new(BreakerConfig::default()));
-                Ok(Entry { client: client(pool.channel(url)?), breaker })
+                Ok(Entry {
+                    client: client(pool.channel(url)?),
+                    breaker,
+                })
             })
             .collect::<Result<_, RpcError>>()?;
         Ok(Self {
@@ -115,8 +118,10 @@ impl<C: Clone> Endpoints<C> {
                 return Err(status);
             }
             attempt += 1;
-            Counter::Retries
-                .increment(&[Label::Method(method), Label::Reason(code_name(status.code()))]);
+            Counter::Retries.increment(&[
+                Label::Method(method),
+                Label::Reason(code_name(code_of(&status))),
+            ]);
             tried.push(index);
             if tried.len() >= self.entries.len() {
                 tried.clear();
@@ -129,7 +134,7 @@ impl<C: Clone> Endpoints<C> {
     }
 
     fn note_failure(&self, index: usize, status: &Status) {
-        self.with_breaker(index, |breaker, now| match status.code() {
+        self.with_breaker(index, |breaker, now| match code_of(status) {
             Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => breaker.on_failure(now),
             Code::ResourceExhausted | Code::Cancelled => breaker.on_neutral(),
             // It answered, so it lives.
@@ -137,20 +142,18 @@ impl<C: Clone> Endpoints<C> {
         });
     }
 
-    fn with_breaker<T>(
-        &self,
-        index: usize,
-        apply: impl FnOnce(&mut Breaker, Duration) -> T,
-    ) -> T {
+    fn with_breaker<T>(&self, index: usize, apply: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
         let now = self.epoch.elapsed();
-        let mut breaker =
-            self.entries[index].breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut breaker = self.entries[index]
+            .breaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         apply(&mut breaker, now)
     }
 }
 
 fn may_repeat(status: &Status, repeat: Repeat) -> bool {
-    is_unprocessed(status) || (repeat == Repeat::Safe && status.code() == Code::Unavailable)
+    is_unprocessed(status) || (repeat == Repeat::Safe && code_of(status) == Code::Unavailable)
 }
 
 /// The endpoint to try: the first from `start` on that is untried and allowed, else the first
@@ -163,12 +166,17 @@ fn next_endpoint(
 ) -> usize {
     let order = || (0..count).map(|step| start.wrapping_add(step) % count);
     let untried = || order().filter(|index| !tried.contains(index));
-    untried().find(|index| allowed(*index)).or_else(|| untried().next()).unwrap_or(start % count)
+    untried()
+        .find(|index| allowed(*index))
+        .or_else(|| untried().next())
+        .unwrap_or(start % count)
 }
 
 /// The pause after `round` rounds: doubling, at most [`MAX_BACKOFF`], times `jitter` (0 to 1).
 fn backoff(base: Duration, round: u32, jitter: f64) -> Duration {
-    base.saturating_mul(1 << round.min(16)).min(MAX_BACKOFF).mul_f64(jitter)
+    base.saturating_mul(1 << round.min(16))
+        .min(MAX_BACKOFF)
+        .mul_f64(jitter)
 }
 
 #[cfg(test)]
@@ -182,7 +190,11 @@ mod tests {
         assert_eq!(next_endpoint(3, 4, &[], |_| true), 1);
         assert_eq!(next_endpoint(3, 4, &[1], |_| true), 2);
         assert_eq!(next_endpoint(3, 4, &[], |index| index == 0), 0);
-        assert_eq!(next_endpoint(3, 4, &[], |_| false), 1, "all open: try anyway");
+        assert_eq!(
+            next_endpoint(3, 4, &[], |_| false),
+            1,
+            "all open: try anyway"
+        );
     }
 
     #[test]
@@ -190,7 +202,10 @@ mod tests {
         let reset = Status::unavailable("connection reset");
         assert!(may_repeat(&reset, Repeat::Safe));
         assert!(!may_repeat(&reset, Repeat::IfUnprocessed));
-        assert!(may_repeat(&crate::status::draining(), Repeat::IfUnprocessed));
+        assert!(may_repeat(
+            &crate::status::draining(),
+            Repeat::IfUnprocessed
+        ));
         assert!(!may_repeat(&Status::internal("x"), Repeat::Safe));
     }
 

@@ -29,7 +29,12 @@ pub struct ClientConfig {
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { timeout_ms: None, max_attempts: 5, backoff_ms: 20, pool: PoolConfig::default() }
+        Self {
+            timeout_ms: None,
+            max_attempts: 5,
+            backoff_ms: 20,
+            pool: PoolConfig::default(),
+        }
     }
 }
 

@@ -42,7 +42,9 @@ impl PolicyClient {
         let endpoints = Endpoints::new("the policy client", endpoints, &config, |channel| {
             PolicyServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
         })?;
-        let timeout = config.timeout_ms.map_or(DECIDE_TIMEOUT, Duration::from_millis);
+        let timeout = config
+            .timeout_ms
+            .map_or(DECIDE_TIMEOUT, Duration::from_millis);
         Ok(Self { endpoints, timeout })
     }
 
@@ -54,12 +56,19 @@ impl PolicyClient {
         &self,
         slot: &str,
     ) -> Result<v1::GetPolicyResponse, maestro_core::CoreError> {
-        let message = v1::GetPolicyRequest { slot: slot.to_owned() };
+        let message = v1::GetPolicyRequest {
+            slot: slot.to_owned(),
+        };
         self.endpoints
-            .call(GET_POLICY, self.timeout, Repeat::Safe, |mut client, left| {
-                let request = request(message.clone(), left);
-                async move { client.get_policy(request).await }
-            })
+            .call(
+                GET_POLICY,
+                self.timeout,
+                Repeat::Safe,
+                |mut client, left| {
+                    let request = request(message.clone(), left);
+                    async move { client.get_policy(request).await }
+                },
+            )
             .await
             .map_err(|status| from_status(&status))
     }
@@ -86,14 +95,18 @@ impl Policy for PolicyClient {
 /// can be had from it.
 fn read_decision(response: v1::DecideResponse) -> Result<Decision, Failure> {
     let unreadable = |reason: String| {
-        Failure::new(FailureKind::Unavailable, format!("unreadable decision: {reason}"))
+        Failure::new(
+            FailureKind::Unavailable,
+            format!("unreadable decision: {reason}"),
+        )
     };
     match response.result {
         Some(Decided::Decision(decision)) => {
             Decision::from_proto(decision).map_err(|error| unreadable(error.to_string()))
         }
-        Some(Decided::Failure(failure)) => Err(Failure::from_proto(failure)
-            .unwrap_or_else(|error| unreadable(error.to_string()))),
+        Some(Decided::Failure(failure)) => {
+            Err(Failure::from_proto(failure).unwrap_or_else(|error| unreadable(error.to_string())))
+        }
         None => Err(unreadable("it is empty".to_owned())),
     }
 }

@@ -38,7 +38,10 @@ impl SkillClient {
         let endpoints = Endpoints::new("the skill client", endpoints, &config, |channel| {
             SkillServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
         })?;
-        Ok(Self { endpoints, timeout: config.timeout_ms.map(Duration::from_millis) })
+        Ok(Self {
+            endpoints,
+            timeout: config.timeout_ms.map(Duration::from_millis),
+        })
     }
 }
 
@@ -61,7 +64,10 @@ impl Skills for SkillClient {
             .observation
             .ok_or_else(|| Failure::new(FailureKind::SkillFailed, "the runner's reply is empty"))?;
         Observation::from_proto(observation).map_err(|error| {
-            Failure::new(FailureKind::SkillFailed, format!("unreadable observation: {error}"))
+            Failure::new(
+                FailureKind::SkillFailed,
+                format!("unreadable observation: {error}"),
+            )
         })
     }
 }

@@ -15,6 +15,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::{
     MAX_MESSAGE_BYTES,
     call::{request, send},
+    status::code_of,
 };
 
 pub(super) const INVOKE: &str = "maestro.v1.ExpertService/Invoke";
@@ -43,8 +44,8 @@ pub(super) enum Ended {
 
 impl Connection {
     pub(super) fn new(instance: InstanceId, channel: Channel) -> Self {
-        let client = ExpertServiceClient::new(channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let client =
+            ExpertServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Self {
             instance,
             channel,
@@ -104,7 +105,7 @@ pub(super) async fn probe(connection: Arc<Connection>) {
 /// Whether a status was sent by a living server rather than made by the transport.
 fn is_answer(status: &Status) -> bool {
     !matches!(
-        status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        code_of(status),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
     )
 }

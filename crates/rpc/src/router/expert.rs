@@ -171,7 +171,10 @@ impl Expert {
     }
 
     fn overloaded(&self, what: &str) -> Failure {
-        Failure::new(FailureKind::Overloaded, format!("expert {}: {what}", self.name))
+        Failure::new(
+            FailureKind::Overloaded,
+            format!("expert {}: {what}", self.name),
+        )
     }
 
     /// Wakes the next in line where there is still room: the one that was woken may not have
@@ -201,8 +204,10 @@ impl Expert {
     fn export_breakers(&self) {
         let counts = lock(&self.table).breakers(self.epoch.elapsed());
         for (state, count) in ["closed", "open", "half_open"].into_iter().zip(counts) {
-            Gauge::BreakerInstances
-                .set(f64::from(count), &[Label::Expert(self.name.as_str()), Label::State(state)]);
+            Gauge::BreakerInstances.set(
+                f64::from(count),
+                &[Label::Expert(self.name.as_str()), Label::State(state)],
+            );
         }
     }
 }
@@ -261,16 +266,21 @@ impl Lease {
         }
     }
 
-    fn read(&mut self, response: v1::InvokeResponse) -> Result<ExpertReply, Failure> {
+    fn read(&mut self, response: v1::InvokeResponse) -> Result<Box<ExpertReply>, Failure> {
         match ExpertReply::from_proto(response) {
             Ok(mut reply) => {
                 self.end(CallEnd::Answered, Some(reply.load));
-                reply.instance.get_or_insert_with(|| self.connection.instance.clone());
-                Ok(reply)
+                reply
+                    .instance
+                    .get_or_insert_with(|| self.connection.instance.clone());
+                Ok(Box::new(reply))
             }
             Err(error) => {
                 self.end(CallEnd::Failed, None);
-                Err(Failure::new(FailureKind::ExpertFailed, format!("unreadable reply: {error}")))
+                Err(Failure::new(
+                    FailureKind::ExpertFailed,
+                    format!("unreadable reply: {error}"),
+                ))
             }
         }
     }

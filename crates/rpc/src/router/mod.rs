@@ -118,11 +118,20 @@ impl ExpertRouter {
         config: RouterConfig,
     ) -> Self {
         let (sender, experts) = watch::channel(ExpertMap::default());
-        let mut follower = Follower { config, pool, endpoints: HashSet::new(), sender };
+        let mut follower = Follower {
+            config,
+            pool,
+            endpoints: HashSet::new(),
+            sender,
+        };
         let first = Arc::clone(&snapshots.borrow_and_update());
         follower.apply(&first);
         let task = tokio::spawn(follower.follow(snapshots));
-        Self { config, experts, _follower: AbortOnDropHandle::new(task) }
+        Self {
+            config,
+            experts,
+            _follower: AbortOnDropHandle::new(task),
+        }
     }
 
     /// The expert, as soon as the registry shows it with an instance.
@@ -153,7 +162,7 @@ impl ExpertRouter {
         })
     }
 
-    async fn route(&self, call: &ExpertCall) -> Result<ExpertReply, Failure> {
+    async fn route(&self, call: &ExpertCall) -> Result<Box<ExpertReply>, Failure> {
         let expert = self.find(&call.expert, call.deadline).await?;
         let message = call.to_proto();
         let wait_until = Instant::now() + Duration::from_millis(self.config.max_wait_ms);
@@ -210,14 +219,17 @@ impl Experts for ExpertRouter {
     async fn invoke(&self, call: ExpertCall) -> Result<ExpertReply, Failure> {
         let started = Instant::now();
         let result = self.route(&call).await;
-        let outcome = result.as_ref().err().map_or("ok", |failure| failure.kind.name());
+        let outcome = result
+            .as_ref()
+            .err()
+            .map_or("ok", |failure| failure.kind.name());
         let expert = Label::Expert(call.expert.as_str());
         Histogram::ExpertCallDuration
             .record_duration(started.elapsed(), &[expert, Label::Outcome(outcome)]);
         if let Err(failure) = &result {
             Counter::CallFailures.increment(&[expert, Label::Reason(failure.kind.name())]);
         }
-        result
+        result.map(|reply| *reply)
     }
 }
 
@@ -236,10 +248,15 @@ impl Follower {
         let mut departed = Vec::new();
         let mut new = HashMap::with_capacity(snapshot.catalogue.experts.len());
         for (name, descriptor) in &snapshot.catalogue.experts {
-            let expert = old.get(name).cloned().unwrap_or_else(|| {
-                Arc::new(Expert::new(name.clone(), &self.config))
-            });
-            let instances = snapshot.instances.get(name).map(Vec::as_slice).unwrap_or_default();
+            let expert = old
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Expert::new(name.clone(), &self.config)));
+            let instances = snapshot
+                .instances
+                .get(name)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             departed.extend(expert.sync(&descriptor.limits, instances, &self.pool));
             new.insert(name.clone(), expert);
         }
@@ -282,7 +299,11 @@ impl Follower {
 fn endpoints(
     instances: &BTreeMap<ExpertName, Vec<maestro_core::registry::Instance>>,
 ) -> HashSet<Url> {
-    instances.values().flatten().map(|instance| instance.endpoint.clone()).collect()
+    instances
+        .values()
+        .flatten()
+        .map(|instance| instance.endpoint.clone())
+        .collect()
 }
 
 /// Locks, whatever a panicking holder left: every change under these locks is one assignment or

@@ -7,7 +7,7 @@ use maestro_core::{
 use tonic::{Code, Status};
 
 use super::table::CallEnd;
-use crate::status::{Blame, failure_from_status, is_unprocessed};
+use crate::status::{Blame, code_of, failure_from_status, is_unprocessed};
 
 /// Where a call that was not begun can go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// This is the call's result.
-    Done(Result<ExpertReply, Failure>),
+    Done(Result<Box<ExpertReply>, Failure>),
     /// The instance has not begun the call.
     Again(Failure, Next),
 }
@@ -42,7 +42,7 @@ pub(super) fn judge(status: &Status, own_limit: bool) -> (CallEnd, Failure, Opti
         FailureKind::Timeout | FailureKind::Overloaded => CallEnd::Neutral,
         FailureKind::Unavailable | FailureKind::ExpertFailed | FailureKind::SkillFailed => {
             // A server that says "not found" or "not served" lives, but does not serve the call.
-            match status.code() {
+            match code_of(status) {
                 Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
                     CallEnd::Answered
                 }
@@ -65,7 +65,10 @@ mod tests {
     #[test]
     fn a_call_goes_elsewhere_only_if_it_was_not_begun() {
         let (end, failure, next) = judge(&draining(), false);
-        assert_eq!((end, failure.kind), (CallEnd::Failed, FailureKind::Unavailable));
+        assert_eq!(
+            (end, failure.kind),
+            (CallEnd::Failed, FailureKind::Unavailable)
+        );
         assert_eq!(next, Some(Next::Elsewhere));
         let (end, _, next) = judge(&Status::unavailable("connection reset"), false);
         assert_eq!((end, next), (CallEnd::Failed, None));
@@ -84,6 +87,9 @@ mod tests {
     #[test]
     fn a_refused_input_says_that_the_instance_lives() {
         let (end, failure, next) = judge(&Status::invalid_argument("no image"), false);
-        assert_eq!((end, failure.kind, next), (CallEnd::Answered, FailureKind::Rejected, None));
+        assert_eq!(
+            (end, failure.kind, next),
+            (CallEnd::Answered, FailureKind::Rejected, None)
+        );
     }
 }

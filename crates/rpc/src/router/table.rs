@@ -66,7 +66,12 @@ struct Slot<T> {
 
 impl<T: Clone> Table<T> {
     pub(super) fn new(config: BreakerConfig, load_age: Duration) -> Self {
-        Self { config, load_age, slots: Vec::new(), next: 0 }
+        Self {
+            config,
+            load_age,
+            slots: Vec::new(),
+            next: 0,
+        }
     }
 
     /// Takes over the registry's instances. An instance that stays where it was keeps its state;
@@ -89,7 +94,9 @@ impl<T: Clone> Table<T> {
                     self.slots.push(slot);
                 }
                 None => {
-                    let Some(payload) = make(instance) else { continue };
+                    let Some(payload) = make(instance) else {
+                        continue;
+                    };
                     self.next += 1;
                     self.slots.push(Slot {
                         ticket: Ticket(self.next),
@@ -125,8 +132,10 @@ impl<T: Clone> Table<T> {
         if open.is_empty() {
             return Selection::Tried;
         }
-        let loads: Vec<InstanceLoad> =
-            open.iter().map(|index| self.slots[*index].load(now, self.load_age)).collect();
+        let loads: Vec<InstanceLoad> = open
+            .iter()
+            .map(|index| self.slots[*index].load(now, self.load_age))
+            .collect();
         match least_loaded(&loads, tie_breaker) {
             Some(pick) => {
                 let slot = &mut self.slots[open[pick]];
@@ -140,8 +149,16 @@ impl<T: Clone> Table<T> {
     }
 
     /// Ends a call. The call of an instance that has left changes nothing.
-    pub(super) fn finish(&mut self, ticket: Ticket, end: CallEnd, load: Option<Load>, now: Duration) {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else { return };
+    pub(super) fn finish(
+        &mut self,
+        ticket: Ticket,
+        end: CallEnd,
+        load: Option<Load>,
+        now: Duration,
+    ) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket) else {
+            return;
+        };
         slot.in_flight = slot.in_flight.saturating_sub(1);
         match end {
             CallEnd::Answered => slot.breaker.on_success(),
@@ -239,15 +256,19 @@ mod tests {
     fn a_reported_load_counts_while_it_is_fresh() {
         let mut table = table(&[instance("a", 1, 4), instance("b", 2, 4)]);
         let (ticket, first) = chosen(table.select(Duration::ZERO, 0, &[]));
-        let load = Load { in_flight: 4, capacity: 4 };
+        let load = Load {
+            in_flight: 4,
+            capacity: 4,
+        };
         table.finish(ticket, CallEnd::Answered, Some(load), Duration::ZERO);
         for tie in 0..4 {
             let (ticket, other) = chosen(table.select(Duration::ZERO, tie, &[]));
             assert_ne!(first, other);
             table.finish(ticket, CallEnd::Answered, None, Duration::ZERO);
         }
-        let later: Vec<String> =
-            (0..2).map(|tie| chosen(table.select(AGE, tie, &[])).1).collect();
+        let later: Vec<String> = (0..2)
+            .map(|tie| chosen(table.select(AGE, tie, &[])).1)
+            .collect();
         assert!(later.contains(&first), "an old report is forgotten");
     }
 
@@ -263,7 +284,11 @@ mod tests {
         let later = Duration::from_secs(1);
         let (probe, _) = chosen(table.select(later, 0, &[]));
         assert_eq!(table.breakers(later), [0, 0, 1]);
-        assert_eq!(table.select(later, 0, &[]), Selection::Blocked, "one probe at a time");
+        assert_eq!(
+            table.select(later, 0, &[]),
+            Selection::Blocked,
+            "one probe at a time"
+        );
         table.finish(probe, CallEnd::Answered, None, later);
         assert_eq!(table.breakers(later), [1, 0, 0]);
     }
@@ -287,7 +312,10 @@ mod tests {
         let (first, _) = chosen(table.select(Duration::ZERO, 0, &[]));
         let (second, _) = chosen(table.select(Duration::ZERO, 0, &[first]));
         assert_ne!(first, second);
-        assert_eq!(table.select(Duration::ZERO, 0, &[first, second]), Selection::Tried);
+        assert_eq!(
+            table.select(Duration::ZERO, 0, &[first, second]),
+            Selection::Tried
+        );
     }
 
     proptest! {

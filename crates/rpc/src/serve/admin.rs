@@ -24,8 +24,9 @@ impl AdminService for Admin {
         request: Request<v1::DrainRequest>,
     ) -> Result<Response<v1::DrainResponse>, Status> {
         let grace = match request.into_inner().grace {
-            Some(grace) => Duration::from_proto(grace)
-                .map_err(|error| to_status(&error.under("grace")))?,
+            Some(grace) => {
+                Duration::from_proto(grace).map_err(|error| to_status(&error.under("grace")))?
+            }
             None => self.0.drain_grace,
         };
         let unfinished = self.0.drain(grace).await;

@@ -95,16 +95,25 @@ impl Control {
     pub(super) async fn drain(&self, grace: Duration) -> u32 {
         let until = Instant::now() + grace;
         if !self.draining.swap(true, Ordering::AcqRel) {
-            tracing::info!(grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), "draining");
+            tracing::info!(
+                grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+                "draining"
+            );
             Gauge::Draining.set(1.0, &[Label::Service(self.drainable.status().service)]);
         }
         for service in self.services.iter().chain(&[""]) {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
+            self.health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
         }
         let unfinished = self.drainable.drain(grace).await;
         // The service's own work is done; what is left are requests that are being answered.
         let requests = tokio::time::timeout_at(until, self.wait_idle()).await;
-        let left = if requests.is_ok() { 0 } else { self.in_flight.load(Ordering::Acquire) };
+        let left = if requests.is_ok() {
+            0
+        } else {
+            self.in_flight.load(Ordering::Acquire)
+        };
         unfinished.max(left)
     }
 

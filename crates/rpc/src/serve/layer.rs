@@ -31,7 +31,10 @@ impl<S> Layer<S> for RequestLayer {
     type Service = RequestService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequestService { inner, control: Arc::clone(&self.0) }
+        RequestService {
+            inner,
+            control: Arc::clone(&self.0),
+        }
     }
 }
 
@@ -122,11 +125,20 @@ struct Record {
 
 fn track(response: Response<Body>, record: Record, context: TraceContext) -> Response<Body> {
     let code = code_in(response.headers());
-    response.map(|inner| Body::new(TrackedBody { inner, code, record: Some(record), context }))
+    response.map(|inner| {
+        Body::new(TrackedBody {
+            inner,
+            code,
+            record: Some(record),
+            context,
+        })
+    })
 }
 
 fn code_in(headers: &HeaderMap) -> Option<Code> {
-    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+    headers
+        .get("grpc-status")
+        .map(|value| Code::from_bytes(value.as_bytes()))
 }
 
 /// A response body that records its end, and carries the trace to streams that work while they

@@ -19,6 +19,7 @@
 mod admin;
 mod control;
 mod deadline;
+mod io;
 mod layer;
 
 use std::{
@@ -33,6 +34,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use maestro_core::Timestamp;
 use maestro_proto::v1;
 use maestro_telemetry::Gauge;
@@ -42,17 +44,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 use tonic::{
-    body::Body,
-    server::NamedService,
-    service::{Routes, RoutesBuilder},
-    transport::server::TcpIncoming,
+    body::Body, server::NamedService, service::RoutesBuilder, transport::server::TcpIncoming,
 };
 use tonic_health::ServingStatus;
 use tower::Service;
 
-use self::{control::Control, layer::RequestLayer};
+use self::{control::Control, io::Cuttable, layer::RequestLayer};
 use crate::{MAX_MESSAGE_BYTES, error::RpcError};
 
 /// How long connections may take to go away once the listener is closed.
@@ -101,7 +103,10 @@ impl ServeConfig {
     pub async fn bind(&self) -> Result<TcpListener, RpcError> {
         TcpListener::bind(self.listen)
             .await
-            .map_err(|source| RpcError::Listen { address: self.listen, source })
+            .map_err(|source| RpcError::Listen {
+                address: self.listen,
+                source,
+            })
     }
 
     /// The grace period of a drain.
@@ -195,20 +200,24 @@ impl Server {
     /// # Errors
     /// [`RpcError::Reflection`] or [`RpcError::Listen`]; nothing is served then.
     pub async fn serve(self, listener: TcpListener) -> Result<Running, RpcError> {
-        let address = listener
-            .local_addr()
-            .map_err(|source| RpcError::Listen { address: self.config.listen, source })?;
+        let address = listener.local_addr().map_err(|source| RpcError::Listen {
+            address: self.config.listen,
+            source,
+        })?;
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut services = self.services;
         services.push("maestro.v1.AdminService");
         for service in &services {
-            health.set_service_status(service, ServingStatus::Serving).await;
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
         }
         let reflection = services
             .iter()
-            .fold(tonic_reflection::server::Builder::configure(), |builder, service| {
-                builder.with_service_name(*service)
-            })
+            .fold(
+                tonic_reflection::server::Builder::configure(),
+                |builder, service| builder.with_service_name(*service),
+            )
             .with_service_name("grpc.health.v1.Health")
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -232,43 +241,45 @@ impl Server {
         routes.add_service(health_service);
         routes.add_service(reflection);
         routes.add_service(admin::service(Arc::clone(&control)));
-        let stop = CancellationToken::new();
-        let serving = run(&self.config, Arc::clone(&control), routes.routes(), listener, stop.clone());
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .map_ok({
+                let cut = cut.clone();
+                move |stream| Cuttable::new(stream, cut.clone())
+            });
+        let mut builder = tonic::transport::Server::builder()
+            .max_concurrent_streams(self.config.max_concurrent_streams)
+            .http2_keepalive_interval(Some(Duration::from_millis(
+                self.config.keep_alive_interval_ms,
+            )))
+            .http2_keepalive_timeout(Some(Duration::from_millis(
+                self.config.keep_alive_timeout_ms,
+            )))
+            .layer(RequestLayer(Arc::clone(&control)));
+        let serving = builder
+            .add_routes(routes.routes())
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let task = AbortOnDropHandle::new(tokio::spawn(serving));
         tracing::info!(%address, "serving");
-        Ok(Running { address, control, stop, task })
+        Ok(Running {
+            address,
+            control,
+            stop,
+            task,
+            _cut: cut.drop_guard(),
+        })
     }
 }
 
-/// The server's own task.
-fn run(
-    config: &ServeConfig,
-    control: Arc<Control>,
-    routes: Routes,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> impl Future<Output = Result<(), RpcError>> + 'static {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let mut builder = tonic::transport::Server::builder()
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .http2_keepalive_interval(Some(Duration::from_millis(config.keep_alive_interval_ms)))
-        .http2_keepalive_timeout(Some(Duration::from_millis(config.keep_alive_timeout_ms)))
-        .layer(RequestLayer(control));
-    async move {
-        builder
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-            .await
-            .map_err(|error| RpcError::Server(error.to_string()))
-    }
-}
-
-/// A server that serves. Dropping it cuts every connection off; [`Running::drain`] ends it well.
+/// A server that serves. Dropping it cuts every connection off and so ends every request;
+/// [`Running::drain`] ends it well.
 pub struct Running {
     address: SocketAddr,
     control: Arc<Control>,
     stop: CancellationToken,
-    task: AbortOnDropHandle<Result<(), RpcError>>,
+    task: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
+    _cut: DropGuard,
 }
 
 impl Running {
@@ -288,7 +299,7 @@ impl Running {
     /// [`RpcError::Server`] with the reason.
     pub async fn wait(&mut self) -> Result<(), RpcError> {
         match (&mut self.task).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(|error| RpcError::Server(error.to_string())),
             Err(error) => Err(RpcError::Server(error.to_string())),
         }
     }

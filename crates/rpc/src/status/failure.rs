@@ -7,7 +7,7 @@ use maestro_core::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{DOMAIN, clip, is_own_timeout, reason};
+use super::{DOMAIN, clip, code_of, reason};
 
 /// Prefix of the reason of a failure's status.
 const PREFIX: &str = "FAILURE_";
@@ -39,7 +39,10 @@ pub fn failure_to_status(failure: &Failure) -> Status {
     let mut details = ErrorDetails::new();
     let reason = format!("{PREFIX}{}", failure.kind.name().to_ascii_uppercase());
     details.set_error_info(reason, DOMAIN, HashMap::new());
-    if matches!(failure.kind, FailureKind::Unavailable | FailureKind::Overloaded) {
+    if matches!(
+        failure.kind,
+        FailureKind::Unavailable | FailureKind::Overloaded
+    ) {
         details.set_retry_info(Some(RETRY));
     }
     Status::with_error_details(code, clip(&failure.message), details)
@@ -55,13 +58,14 @@ pub fn failure_from_status(status: &Status, blame: Blame) -> Failure {
 fn stated_kind(status: &Status) -> Option<FailureKind> {
     let reason = reason(status)?;
     let name = reason.strip_prefix(PREFIX)?.to_ascii_lowercase();
-    FailureKind::ALL.into_iter().find(|kind| kind.name() == name)
+    FailureKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == name)
 }
 
 fn kind_of_code(status: &Status, blame: Blame) -> FailureKind {
-    match status.code() {
+    match code_of(status) {
         Code::DeadlineExceeded => FailureKind::Timeout,
-        Code::Cancelled if is_own_timeout(status) => FailureKind::Timeout,
         Code::ResourceExhausted => FailureKind::Overloaded,
         Code::Unavailable => FailureKind::Unavailable,
         Code::InvalidArgument | Code::OutOfRange => FailureKind::Rejected,
@@ -83,7 +87,10 @@ pub fn core_error_from_failure(failure: &Failure) -> CoreError {
         FailureKind::NotInActionSet | FailureKind::BudgetExceeded => {
             CoreError::FailedPrecondition(text)
         }
-        FailureKind::Unavailable => CoreError::Unavailable { what: "expert", reason: text },
+        FailureKind::Unavailable => CoreError::Unavailable {
+            what: "expert",
+            reason: text,
+        },
         FailureKind::Overloaded => CoreError::Exhausted {
             what: "calls",
             limit: 0,

@@ -12,7 +12,7 @@ mod tests;
 use std::{collections::HashMap, error::Error, time::Duration};
 
 use maestro_core::{CoreError, FieldViolation, episode::clip_middle};
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub use failure::{Blame, core_error_from_failure, failure_from_status, failure_to_status};
@@ -29,16 +29,63 @@ const MAX_TEXT_CHARS: usize = 512;
 /// Words that may stand in `kind` and `what` of an error. One that comes over the wire and is not
 /// among them becomes the last: the set of static texts must not grow with what peers send.
 const WORDS: &[&str] = &[
-    "action set", "admission", "backend", "bandwidth", "blob", "blob store", "calls", "catalogue",
-    "connections", "coordinator", "decisions", "disk", "episode", "episodes", "etcd", "expert",
-    "experts", "image", "images", "inference", "instance", "journal", "lease", "memory", "model",
-    "permits", "policy", "policy slot", "policy worker", "queue", "registry", "request",
-    "request_id", "requests", "runs", "server", "skill", "skill runner", "slot", "store", "stream",
-    "streams", "tenant", "uploads", "upload", "watch", "watchers", "worker", "resource",
+    "action set",
+    "admission",
+    "backend",
+    "bandwidth",
+    "blob",
+    "blob store",
+    "calls",
+    "catalogue",
+    "connections",
+    "coordinator",
+    "decisions",
+    "disk",
+    "episode",
+    "episodes",
+    "etcd",
+    "expert",
+    "experts",
+    "image",
+    "images",
+    "inference",
+    "instance",
+    "journal",
+    "lease",
+    "memory",
+    "model",
+    "permits",
+    "policy",
+    "policy slot",
+    "policy worker",
+    "queue",
+    "registry",
+    "request",
+    "request_id",
+    "requests",
+    "runs",
+    "server",
+    "skill",
+    "skill runner",
+    "slot",
+    "store",
+    "stream",
+    "streams",
+    "tenant",
+    "uploads",
+    "upload",
+    "watch",
+    "watchers",
+    "worker",
+    "resource",
 ];
 
 fn word(text: &str) -> &'static str {
-    WORDS.iter().copied().find(|word| *word == text).unwrap_or("resource")
+    WORDS
+        .iter()
+        .copied()
+        .find(|word| *word == text)
+        .unwrap_or("resource")
 }
 
 fn clip(text: &str) -> String {
@@ -49,8 +96,10 @@ fn clip(text: &str) -> String {
 pub fn to_status(error: &CoreError) -> Status {
     let mut details = ErrorDetails::new();
     let mut info = |reason: &str, metadata: &[(&str, &str)]| {
-        let metadata: HashMap<String, String> =
-            metadata.iter().map(|(key, value)| ((*key).to_owned(), clip(value))).collect();
+        let metadata: HashMap<String, String> = metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), clip(value)))
+            .collect();
         details.set_error_info(reason, DOMAIN, metadata);
     };
     let (code, message) = match error {
@@ -64,10 +113,20 @@ pub fn to_status(error: &CoreError) -> Status {
             details.set_resource_info(*kind, clip(name), "", "not found");
             (Code::NotFound, error.to_string())
         }
-        CoreError::Conflict { kind, name, existing, refused } => {
+        CoreError::Conflict {
+            kind,
+            name,
+            existing,
+            refused,
+        } => {
             info(
                 "CONFLICT",
-                &[("kind", kind), ("name", name), ("existing", existing), ("refused", refused)],
+                &[
+                    ("kind", kind),
+                    ("name", name),
+                    ("existing", existing),
+                    ("refused", refused),
+                ],
             );
             details.set_resource_info(*kind, clip(name), "", "already registered");
             (Code::AlreadyExists, error.to_string())
@@ -76,9 +135,20 @@ pub fn to_status(error: &CoreError) -> Status {
             info("FAILED_PRECONDITION", &[]);
             (Code::FailedPrecondition, text.clone())
         }
-        CoreError::Exhausted { what, limit, retry_after_ms } => {
+        CoreError::Exhausted {
+            what,
+            limit,
+            retry_after_ms,
+        } => {
             let (limit, delay) = (limit.to_string(), retry_after_ms.to_string());
-            info("EXHAUSTED", &[("what", what), ("limit", &limit), ("retry_after_ms", &delay)]);
+            info(
+                "EXHAUSTED",
+                &[
+                    ("what", what),
+                    ("limit", &limit),
+                    ("retry_after_ms", &delay),
+                ],
+            );
             details.set_retry_info(Some(Duration::from_millis(*retry_after_ms)));
             (Code::ResourceExhausted, error.to_string())
         }
@@ -127,11 +197,19 @@ pub fn from_status(status: &Status) -> CoreError {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == DOMAIN);
     let value = |key: &str| {
-        info.and_then(|info| info.metadata.get(key)).map(String::as_str).unwrap_or_default()
+        info.and_then(|info| info.metadata.get(key))
+            .map(String::as_str)
+            .unwrap_or_default()
     };
     let text = || status.message().to_owned();
-    let named = |field: &str| if value(field).is_empty() { "resource" } else { word(value(field)) };
-    match status.code() {
+    let named = |field: &str| {
+        if value(field).is_empty() {
+            "resource"
+        } else {
+            word(value(field))
+        }
+    };
+    match code_of(status) {
         Code::InvalidArgument | Code::OutOfRange => details
             .bad_request()
             .and_then(|bad| bad.field_violations.first())
@@ -142,7 +220,11 @@ pub fn from_status(status: &Status) -> CoreError {
             .into(),
         Code::NotFound => CoreError::NotFound {
             kind: named("kind"),
-            name: if info.is_some() { value("name").to_owned() } else { text() },
+            name: if info.is_some() {
+                value("name").to_owned()
+            } else {
+                text()
+            },
         },
         Code::AlreadyExists => CoreError::Conflict {
             kind: named("kind"),
@@ -161,11 +243,18 @@ pub fn from_status(status: &Status) -> CoreError {
                 .unwrap_or(1000),
         },
         Code::Unavailable => CoreError::Unavailable {
-            what: if value("what").is_empty() { "server" } else { word(value("what")) },
-            reason: if value("reason").is_empty() { text() } else { value("reason").to_owned() },
+            what: if value("what").is_empty() {
+                "server"
+            } else {
+                word(value("what"))
+            },
+            reason: if value("reason").is_empty() {
+                text()
+            } else {
+                value("reason").to_owned()
+            },
         },
         Code::DeadlineExceeded => CoreError::DeadlineExceeded(text()),
-        Code::Cancelled if is_own_timeout(status) => CoreError::DeadlineExceeded(text()),
         Code::Cancelled => CoreError::Cancelled(text()),
         Code::DataLoss => CoreError::DataLoss(text()),
         Code::Unimplemented => CoreError::FailedPrecondition(format!("not served: {}", text())),
@@ -192,15 +281,24 @@ pub(crate) fn is_unprocessed(status: &Status) -> bool {
             Some(DRAINING | "FAILURE_UNAVAILABLE")
         ),
         Code::ResourceExhausted => {
-            matches!(reason(status).as_deref(), Some("EXHAUSTED" | "FAILURE_OVERLOADED"))
+            matches!(
+                reason(status).as_deref(),
+                Some("EXHAUSTED" | "FAILURE_OVERLOADED")
+            )
         }
         _ => false,
     }
 }
 
-/// Whether the client's own timer ended the call: tonic reports that as `CANCELLED`.
-pub(crate) fn is_own_timeout(status: &Status) -> bool {
-    has_source::<tonic::TimeoutExpired>(status)
+/// The code that a status deserves. A server's status has no source; one that the transport made
+/// has, and its code is unreliable: a connection that breaks is `UNKNOWN`, an expired timer
+/// `CANCELLED`.
+pub(crate) fn code_of(status: &Status) -> Code {
+    match status.source() {
+        Some(_) if has_source::<TimeoutExpired>(status) => Code::DeadlineExceeded,
+        Some(_) => Code::Unavailable,
+        None => status.code(),
+    }
 }
 
 fn has_source<E: Error + 'static>(status: &Status) -> bool {

@@ -42,7 +42,10 @@ impl Blobs for Store {
             .unwrap()
             .get(digest)
             .cloned()
-            .ok_or_else(|| CoreError::NotFound { kind: "blob", name: digest.to_string() })
+            .ok_or_else(|| CoreError::NotFound {
+                kind: "blob",
+                name: digest.to_string(),
+            })
     }
 
     async fn contains(&self, digest: &Digest) -> Result<bool, CoreError> {
@@ -54,7 +57,10 @@ async fn serve(store: &Arc<Store>) -> Running {
     let config = ServeConfig::default();
     let listener = config.bind().await.unwrap();
     let blobs: Arc<dyn Blobs> = Arc::clone(store) as _;
-    let limits = BlobLimits { max_blob_bytes: 6 * 1024 * 1024, ..BlobLimits::default() };
+    let limits = BlobLimits {
+        max_blob_bytes: 6 * 1024 * 1024,
+        ..BlobLimits::default()
+    };
     Server::new(config, Arc::new(Idle))
         .add_service(blob_service(blobs, limits))
         .serve(listener)
@@ -67,7 +73,10 @@ fn client(server: &Running) -> RemoteBlobs {
 }
 
 fn content(length: usize) -> Bytes {
-    (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>().into()
+    (0..length)
+        .map(|index| (index % 251) as u8)
+        .collect::<Vec<_>>()
+        .into()
 }
 
 #[tokio::test]
@@ -79,7 +88,11 @@ async fn blobs_of_every_size_survive_the_way_there_and_back() {
         let digest = client(&server).put(content.clone()).await.unwrap();
         assert_eq!(digest, Digest::of(&content));
         assert!(client(&server).contains(&digest).await.unwrap());
-        assert_eq!(client(&server).get(&digest).await.unwrap(), content, "{length}");
+        assert_eq!(
+            client(&server).get(&digest).await.unwrap(),
+            content,
+            "{length}"
+        );
     }
 }
 
@@ -110,8 +123,18 @@ async fn missing_and_damaged_blobs_are_typed_errors() {
     let server = serve(&store).await;
     let digest = Digest::of(b"nothing");
     let missing = client(&server).get(&digest).await.unwrap_err();
-    assert_eq!(missing, CoreError::NotFound { kind: "blob", name: digest.to_string() });
-    store.content.lock().unwrap().insert(digest, Bytes::from_static(b"something else"));
+    assert_eq!(
+        missing,
+        CoreError::NotFound {
+            kind: "blob",
+            name: digest.to_string()
+        }
+    );
+    store
+        .content
+        .lock()
+        .unwrap()
+        .insert(digest, Bytes::from_static(b"something else"));
     let damaged = client(&server).get(&digest).await.unwrap_err();
     assert!(matches!(damaged, CoreError::DataLoss(_)), "{damaged}");
 }
@@ -120,19 +143,37 @@ async fn missing_and_damaged_blobs_are_typed_errors() {
 async fn bad_uploads_name_the_field_and_store_nothing() {
     let store = Arc::new(Store::default());
     let server = serve(&store).await;
-    let channel = Channel::from_shared(url(&server).to_string()).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(url(&server).to_string())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let upload = async |parts: Vec<UploadBlobRequest>| {
         let mut client = BlobServiceClient::new(channel.clone());
-        from_status(&client.upload_blob(futures::stream::iter(parts)).await.unwrap_err())
+        from_status(
+            &client
+                .upload_blob(futures::stream::iter(parts))
+                .await
+                .unwrap_err(),
+        )
     };
-    let part = |digest: &str, chunk: Bytes| UploadBlobRequest { digest: digest.into(), chunk };
+    let part = |digest: &str, chunk: Bytes| UploadBlobRequest {
+        digest: digest.into(),
+        chunk,
+    };
     let field = |error: CoreError| match error {
         CoreError::Invalid(violation) => violation.field,
         other => panic!("{other}"),
     };
     let wrong = Digest::of(b"other").to_string();
-    assert_eq!(field(upload(vec![part(&wrong, content(10))]).await), "digest");
-    assert_eq!(field(upload(vec![part("xyz", content(10))]).await), "digest");
+    assert_eq!(
+        field(upload(vec![part(&wrong, content(10))]).await),
+        "digest"
+    );
+    assert_eq!(
+        field(upload(vec![part("xyz", content(10))]).await),
+        "digest"
+    );
     let seven: Vec<_> = (0..7).map(|_| part("", content(1024 * 1024))).collect();
     assert_eq!(field(upload(seven).await), "chunk");
     assert_eq!(store.writes.load(Ordering::SeqCst), 0);

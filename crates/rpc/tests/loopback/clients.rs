@@ -49,14 +49,19 @@ impl PolicyService for PolicyWorker {
             return Err(status.clone());
         }
         let failure = Failure::new(FailureKind::NotInActionSet, "no candidate").to_proto();
-        Ok(Response::new(DecideResponse { result: Some(Decided::Failure(failure)) }))
+        Ok(Response::new(DecideResponse {
+            result: Some(Decided::Failure(failure)),
+        }))
     }
 
     async fn get_policy(
         &self,
         _: Request<GetPolicyRequest>,
     ) -> Result<Response<GetPolicyResponse>, Status> {
-        Ok(Response::new(GetPolicyResponse { kind: "scorer".into(), ..Default::default() }))
+        Ok(Response::new(GetPolicyResponse {
+            kind: "scorer".into(),
+            ..Default::default()
+        }))
     }
 }
 
@@ -70,8 +75,13 @@ impl SkillService for Runner {
             return Err(status.clone());
         }
         let run = SkillRun::from_proto(request.into_inner()).unwrap();
-        let observation = Observation { text: run.question, ..Observation::default() };
-        Ok(Response::new(RunResponse { observation: Some(observation.to_proto()) }))
+        let observation = Observation {
+            text: run.question,
+            ..Observation::default()
+        };
+        Ok(Response::new(RunResponse {
+            observation: Some(observation.to_proto()),
+        }))
     }
 }
 
@@ -87,13 +97,20 @@ async fn serve(worker: &Arc<Worker>) -> Running {
 }
 
 fn decide() -> DecideRequest {
-    let task = TaskDraft { question: "How many?".into(), ..TaskDraft::default() };
+    let task = TaskDraft {
+        question: "How many?".into(),
+        ..TaskDraft::default()
+    };
     DecideRequest {
         episode: "e-1".parse().unwrap(),
         step: 0,
         task: Arc::new(task.validate(Timestamp::now()).unwrap()),
         history: vec![],
-        remaining: Remaining { steps: 5, time: Duration::from_secs(5), cost: None },
+        remaining: Remaining {
+            steps: 5,
+            time: Duration::from_secs(5),
+            cost: None,
+        },
         mode: ServingMode::Greedy,
         slot: String::new(),
         seed: 0,
@@ -105,22 +122,29 @@ fn run() -> SkillRun {
     SkillRun {
         episode: "e-1".parse().unwrap(),
         step: 0,
-        pair: Pair { expert: "reader".parse().unwrap(), skill: "plain".parse().unwrap() },
+        pair: Pair {
+            expert: "reader".parse().unwrap(),
+            skill: "plain".parse().unwrap(),
+        },
         skill_digest: Digest::of(b"bundle"),
         question: "How many?".into(),
         query: String::new(),
         images: vec![],
         answer_kind: AnswerKind::default(),
         max_cost: None,
-        deadline: Timestamp::now().checked_add(Duration::from_secs(5)).unwrap(),
+        deadline: Timestamp::now()
+            .checked_add(Duration::from_secs(5))
+            .unwrap(),
     }
 }
 
 #[tokio::test]
 async fn a_decision_is_asked_of_whoever_answers() {
     let worker = Arc::new(Worker::default());
-    let broken =
-        Arc::new(Worker { fails: Some(Status::unavailable("x")), ..Worker::default() });
+    let broken = Arc::new(Worker {
+        fails: Some(Status::unavailable("x")),
+        ..Worker::default()
+    });
     let (alive, down) = (serve(&worker).await, serve(&broken).await);
     let endpoints = [nobody().await, url(&down), url(&alive)];
     let client = PolicyClient::new(&endpoints, ClientConfig::default()).unwrap();
@@ -129,7 +153,10 @@ async fn a_decision_is_asked_of_whoever_answers() {
         assert_eq!(failure.kind, FailureKind::NotInActionSet);
     }
     assert_eq!(worker.calls.load(Ordering::SeqCst), 12);
-    assert!(broken.calls.load(Ordering::SeqCst) < 12, "a failing worker is passed over");
+    assert!(
+        broken.calls.load(Ordering::SeqCst) < 12,
+        "a failing worker is passed over"
+    );
 }
 
 #[tokio::test]
@@ -156,17 +183,23 @@ async fn a_run_is_sent_elsewhere_only_if_it_has_not_begun() {
         assert_eq!(client.run(run()).await.unwrap().text, "How many?");
     }
 
-    let broken =
-        Arc::new(Worker { fails: Some(Status::unavailable("x")), ..Worker::default() });
+    let broken = Arc::new(Worker {
+        fails: Some(Status::unavailable("x")),
+        ..Worker::default()
+    });
     let (first, second) = (serve(&broken).await, serve(&broken).await);
-    let client =
-        SkillClient::new(&[url(&first), url(&second)], ClientConfig::default()).unwrap();
-    assert_eq!(client.run(run()).await.unwrap_err().kind, FailureKind::Unavailable);
+    let client = SkillClient::new(&[url(&first), url(&second)], ClientConfig::default()).unwrap();
+    assert_eq!(
+        client.run(run()).await.unwrap_err().kind,
+        FailureKind::Unavailable
+    );
     assert_eq!(broken.calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
 async fn a_client_needs_an_endpoint() {
-    let error = PolicyClient::new(&[], ClientConfig::default()).err().unwrap();
+    let error = PolicyClient::new(&[], ClientConfig::default())
+        .err()
+        .unwrap();
     assert!(matches!(error, RpcError::NoEndpoint { .. }), "{error}");
 }

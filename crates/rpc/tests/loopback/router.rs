@@ -17,7 +17,10 @@ use crate::world::{Behaviour, Expert, call, nobody, snapshot, start, url};
 
 const LONG: Duration = Duration::from_secs(8);
 
-fn router(first: Arc<Snapshot>, config: RouterConfig) -> (watch::Sender<Arc<Snapshot>>, ExpertRouter) {
+fn router(
+    first: Arc<Snapshot>,
+    config: RouterConfig,
+) -> (watch::Sender<Arc<Snapshot>>, ExpertRouter) {
     let (sender, receiver) = watch::channel(first);
     (sender, ExpertRouter::new(receiver, Arc::default(), config))
 }
@@ -26,10 +29,15 @@ fn router(first: Arc<Snapshot>, config: RouterConfig) -> (watch::Sender<Arc<Snap
 async fn a_call_reaches_an_instance_and_carries_the_trace() {
     let expert = Expert::new(Behaviour::Answer);
     let server = start(&expert).await;
-    let (_snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 4)]), RouterConfig::default());
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 4)]),
+        RouterConfig::default(),
+    );
     let trace = TraceContext::generate();
-    let reply = trace.scope(router.invoke(call("hello", LONG))).await.unwrap();
+    let reply = trace
+        .scope(router.invoke(call("hello", LONG)))
+        .await
+        .unwrap();
     assert_eq!(reply.text, "hello");
     assert_eq!(reply.instance.unwrap().as_str(), "a");
     let seen = expert.trace.lock().unwrap().unwrap();
@@ -70,11 +78,15 @@ async fn a_call_that_may_have_begun_is_not_repeated() {
 async fn dropping_the_future_cancels_the_call_at_the_expert_and_frees_the_permit() {
     let expert = Expert::new(Behaviour::Hold);
     let server = start(&expert).await;
-    let (_snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 1)]), RouterConfig::default());
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 1)]),
+        RouterConfig::default(),
+    );
     let cut = tokio::time::timeout(Duration::from_millis(200), router.invoke(call("x", LONG)));
     assert!(cut.await.is_err());
-    expert.until(|expert| expert.dropped.load(Ordering::SeqCst) == 1).await;
+    expert
+        .until(|expert| expert.dropped.load(Ordering::SeqCst) == 1)
+        .await;
     expert.set(Behaviour::Answer);
     router.invoke(call("x", LONG)).await.unwrap();
 }
@@ -83,20 +95,31 @@ async fn dropping_the_future_cancels_the_call_at_the_expert_and_frees_the_permit
 async fn the_deadline_reaches_the_expert() {
     let expert = Expert::new(Behaviour::Hold);
     let server = start(&expert).await;
-    let (_snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 1)]), RouterConfig::default());
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 1)]),
+        RouterConfig::default(),
+    );
     let started = Instant::now();
-    let failure = router.invoke(call("x", Duration::from_millis(150))).await.unwrap_err();
+    let failure = router
+        .invoke(call("x", Duration::from_millis(150)))
+        .await
+        .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Timeout, "{failure}");
     assert!(started.elapsed() < Duration::from_secs(2));
-    expert.until(|expert| expert.dropped.load(Ordering::SeqCst) == 1).await;
+    expert
+        .until(|expert| expert.dropped.load(Ordering::SeqCst) == 1)
+        .await;
 }
 
 #[tokio::test]
 async fn calls_wait_for_a_permit_in_a_bounded_line() {
     let expert = Expert::new(Behaviour::Hold);
     let server = start(&expert).await;
-    let config = RouterConfig { max_wait_ms: 300, max_waiting: 1, ..RouterConfig::default() };
+    let config = RouterConfig {
+        max_wait_ms: 300,
+        max_waiting: 1,
+        ..RouterConfig::default()
+    };
     let (_snapshots, router) = router(snapshot(1, &[("a", &url(&server), 1)]), config);
     let router = Arc::new(router);
     let spawn = |text: &'static str| {
@@ -123,8 +146,10 @@ async fn a_full_instance_is_asked_again_a_little_later() {
     let full = failure_to_status(&Failure::new(FailureKind::Overloaded, "queue full"));
     let expert = Expert::new(Behaviour::Fail(full));
     let server = start(&expert).await;
-    let (_snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 4)]), RouterConfig::default());
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 4)]),
+        RouterConfig::default(),
+    );
     let free_later = async {
         expert.until(|expert| expert.begun() >= 3).await;
         expert.set(Behaviour::Answer);
@@ -137,7 +162,10 @@ async fn a_full_instance_is_asked_again_a_little_later() {
 async fn failures_open_the_breaker_and_a_probe_closes_it() {
     let expert = Expert::new(Behaviour::Fail(Status::internal("model crashed")));
     let server = start(&expert).await;
-    let config = RouterConfig { breaker_open_ms: 200, ..RouterConfig::default() };
+    let config = RouterConfig {
+        breaker_open_ms: 200,
+        ..RouterConfig::default()
+    };
     let (_snapshots, router) = router(snapshot(1, &[("a", &url(&server), 4)]), config);
     for _ in 0..3 {
         let failure = router.invoke(call("x", LONG)).await.unwrap_err();
@@ -164,7 +192,11 @@ async fn the_registry_is_followed() {
         snapshots.send_replace(snapshot(2, &[("a", &url(&server), 4)]));
     };
     let (reply, ()) = tokio::join!(router.invoke(call("x", LONG)), arrives);
-    assert_eq!(reply.unwrap().text, "x", "a call waits a moment for what the policy has seen");
+    assert_eq!(
+        reply.unwrap().text,
+        "x",
+        "a call waits a moment for what the policy has seen"
+    );
 
     snapshots.send_replace(snapshot(3, &[]));
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -176,8 +208,10 @@ async fn the_registry_is_followed() {
 async fn a_draining_instance_finishes_its_calls_after_it_left() {
     let expert = Expert::new(Behaviour::Hold);
     let server = start(&expert).await;
-    let (snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 4)]), RouterConfig::default());
+    let (snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 4)]),
+        RouterConfig::default(),
+    );
     let leaves = async {
         expert.until(|expert| expert.begun() == 1).await;
         snapshots.send_replace(snapshot(2, &[]));
@@ -192,9 +226,10 @@ async fn a_draining_instance_finishes_its_calls_after_it_left() {
 async fn a_silent_instance_that_left_does_not_hold_its_callers() {
     // Accepts connections and never says a word, as a stopped process does.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let (snapshots, router) =
-        router(snapshot(1, &[("a", &endpoint, 4)]), RouterConfig::default());
+    let endpoint = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let (snapshots, router) = router(snapshot(1, &[("a", &endpoint, 4)]), RouterConfig::default());
     let started = Instant::now();
     let leaves = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -202,15 +237,21 @@ async fn a_silent_instance_that_left_does_not_hold_its_callers() {
     };
     let (result, ()) = tokio::join!(router.invoke(call("x", LONG)), leaves);
     assert_eq!(result.unwrap_err().kind, FailureKind::Unavailable);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_fails_the_call_at_once() {
     let expert = Expert::new(Behaviour::Hold);
     let server = start(&expert).await;
-    let (_snapshots, router) =
-        router(snapshot(1, &[("a", &url(&server), 4)]), RouterConfig::default());
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&server), 4)]),
+        RouterConfig::default(),
+    );
     let started = Instant::now();
     let dies = async {
         expert.until(|expert| expert.begun() == 1).await;

@@ -17,17 +17,29 @@ use tonic_reflection::pb::v1::{
 use crate::world::{Behaviour, Expert, start, url};
 
 async fn channel(running: &maestro_rpc::Running) -> Channel {
-    Channel::from_shared(url(running).to_string()).unwrap().connect().await.unwrap()
+    Channel::from_shared(url(running).to_string())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }
 
 fn invoke() -> InvokeRequest {
-    let message = Message { role: 2, text: "x".into() };
-    InvokeRequest { messages: vec![message], ..InvokeRequest::default() }
+    let message = Message {
+        role: 2,
+        text: "x".into(),
+    };
+    InvokeRequest {
+        messages: vec![message],
+        ..InvokeRequest::default()
+    }
 }
 
 async fn health(channel: &Channel, service: &str) -> ServingStatus {
     HealthClient::new(channel.clone())
-        .check(HealthCheckRequest { service: service.into() })
+        .check(HealthCheckRequest {
+            service: service.into(),
+        })
         .await
         .unwrap()
         .into_inner()
@@ -39,10 +51,16 @@ async fn health_reflection_and_status_are_served() {
     let server = start(&Expert::new(Behaviour::Answer)).await;
     let channel = channel(&server).await;
     for service in ["", "maestro.v1.ExpertService", "maestro.v1.AdminService"] {
-        assert_eq!(health(&channel, service).await, ServingStatus::Serving, "{service}");
+        assert_eq!(
+            health(&channel, service).await,
+            ServingStatus::Serving,
+            "{service}"
+        );
     }
     let unknown = HealthClient::new(channel.clone())
-        .check(HealthCheckRequest { service: "maestro.v1.Other".into() })
+        .check(HealthCheckRequest {
+            service: "maestro.v1.Other".into(),
+        })
         .await
         .unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
@@ -56,18 +74,39 @@ async fn health_reflection_and_status_are_served() {
         .await
         .unwrap()
         .into_inner();
-    let reply = replies.message().await.unwrap().unwrap().message_response.unwrap();
-    let MessageResponse::ListServicesResponse(list) = reply else { panic!("{reply:?}") };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(names.contains(&"maestro.v1.ExpertService".to_owned()), "{names:?}");
-    assert!(!names.contains(&"maestro.v1.EpisodeService".to_owned()), "{names:?}");
+    let reply = replies
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .message_response
+        .unwrap();
+    let MessageResponse::ListServicesResponse(list) = reply else {
+        panic!("{reply:?}")
+    };
+    let names: Vec<String> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    assert!(
+        names.contains(&"maestro.v1.ExpertService".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        !names.contains(&"maestro.v1.EpisodeService".to_owned()),
+        "{names:?}"
+    );
 
     let status = AdminServiceClient::new(channel)
         .get_status(GetStatusRequest {})
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((status.service.as_str(), status.draining), ("expert-worker", false));
+    assert_eq!(
+        (status.service.as_str(), status.draining),
+        ("expert-worker", false)
+    );
     assert!(status.started_at.is_some());
 }
 
@@ -77,8 +116,13 @@ async fn a_request_ends_at_its_deadline_with_the_right_code() {
     let server = start(&expert).await;
     // Sent by hand, so that no timer of the client answers first.
     let mut request = Request::new(invoke());
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
-    let error = ExpertServiceClient::new(channel(&server).await).invoke(request).await.unwrap_err();
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "100m".parse().unwrap());
+    let error = ExpertServiceClient::new(channel(&server).await)
+        .invoke(request)
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
 }
 
@@ -91,7 +135,10 @@ async fn a_panic_ends_its_own_request_only() {
     let other = tokio::spawn(async move { first.invoke(invoke()).await });
     expert.until(|expert| expert.begun() == 1).await;
     expert.set(Behaviour::Panic);
-    let error = ExpertServiceClient::new(channel).invoke(invoke()).await.unwrap_err();
+    let error = ExpertServiceClient::new(channel)
+        .invoke(invoke())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::Internal);
     expert.release.add_permits(1);
     other.await.unwrap().unwrap();
@@ -108,8 +155,14 @@ async fn a_drain_announces_finishes_and_closes() {
 
     let drain = tokio::spawn(server.drain(Duration::from_secs(5)));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(health(&channel, "maestro.v1.ExpertService").await, ServingStatus::NotServing);
-    let refused = ExpertServiceClient::new(channel.clone()).invoke(invoke()).await.unwrap_err();
+    assert_eq!(
+        health(&channel, "maestro.v1.ExpertService").await,
+        ServingStatus::NotServing
+    );
+    let refused = ExpertServiceClient::new(channel.clone())
+        .invoke(invoke())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(from_status(&refused).is_transient());
     assert_eq!(expert.begun(), 1, "no new work is taken");
@@ -118,7 +171,12 @@ async fn a_drain_announces_finishes_and_closes() {
     expert.release.add_permits(1);
     assert_eq!(running.await.unwrap().unwrap().into_inner().text, "x");
     assert_eq!(drain.await.unwrap().unfinished, 0);
-    assert!(HealthClient::new(channel).check(HealthCheckRequest::default()).await.is_err());
+    assert!(
+        HealthClient::new(channel)
+            .check(HealthCheckRequest::default())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

@@ -72,11 +72,13 @@ impl Expert {
     pub(crate) async fn until(&self, done: impl Fn(&Self) -> bool) {
         let wait = async {
             while !done(self) {
-                let _ = tokio::time::timeout(Duration::from_millis(20), self.changed.notified())
-                    .await;
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(20), self.changed.notified()).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), wait).await.expect("it never happened");
+        tokio::time::timeout(Duration::from_secs(5), wait)
+            .await
+            .expect("it never happened");
     }
 }
 
@@ -117,8 +119,14 @@ impl ExpertService for Service {
         unfinished.1 = true;
         Ok(Response::new(InvokeResponse {
             text: request.into_inner().messages.remove(0).text,
-            load: Some(Load { in_flight: 0, capacity: 4 }),
-            usage: Some(maestro_proto::v1::Usage { calls: 1, ..Default::default() }),
+            load: Some(Load {
+                in_flight: 0,
+                capacity: 4,
+            }),
+            usage: Some(maestro_proto::v1::Usage {
+                calls: 1,
+                ..Default::default()
+            }),
             ..InvokeResponse::default()
         }))
     }
@@ -137,7 +145,11 @@ pub(crate) struct Idle;
 #[async_trait]
 impl Drainable for Idle {
     fn status(&self) -> ServiceStatus {
-        ServiceStatus { service: "expert-worker", capacity: 4, ..ServiceStatus::default() }
+        ServiceStatus {
+            service: "expert-worker",
+            capacity: 4,
+            ..ServiceStatus::default()
+        }
     }
 
     async fn drain(&self, _: Duration) -> u32 {
@@ -166,7 +178,10 @@ pub(crate) fn descriptor(timeout_ms: u64) -> Descriptor {
         capabilities: ["chat".parse().unwrap()].into(),
         modalities: [Modality::Text].into(),
         price: None,
-        limits: Limits { timeout_ms, ..Limits::default() },
+        limits: Limits {
+            timeout_ms,
+            ..Limits::default()
+        },
         typical_latency_ms: None,
         backend: None,
     }
@@ -177,7 +192,13 @@ pub(crate) fn snapshot(revision: u64, endpoints: &[(&str, &Url, u32)]) -> Arc<Sn
     let descriptor = descriptor(10_000);
     let name = descriptor.name.clone();
     let experts = BTreeMap::from([(name.clone(), descriptor)]);
-    let mut snapshot = Snapshot::new(revision, Catalogue { experts, ..Catalogue::default() });
+    let mut snapshot = Snapshot::new(
+        revision,
+        Catalogue {
+            experts,
+            ..Catalogue::default()
+        },
+    );
     let instances = endpoints
         .iter()
         .map(|(id, endpoint, capacity)| Instance {
@@ -197,7 +218,10 @@ pub(crate) fn call(text: &str, time: Duration) -> ExpertCall {
         expert: "reader".parse().unwrap(),
         capability: "chat".parse().unwrap(),
         operation: String::new(),
-        messages: vec![Message { role: Role::User, text: text.into() }],
+        messages: vec![Message {
+            role: Role::User,
+            text: text.into(),
+        }],
         images: vec![],
         generation: Generation::default(),
         key: IdempotencyKey::step("e-1".parse().unwrap(), 0),
@@ -208,5 +232,7 @@ pub(crate) fn call(text: &str, time: Duration) -> ExpertCall {
 /// An endpoint where nobody listens.
 pub(crate) async fn nobody() -> Url {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap()).parse().unwrap()
+    format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap()
 }

@@ -25,7 +25,7 @@ declare! {
             "Time since the registry last confirmed the snapshot in use.";
         ActionSetPairs => "maestro_action_set_pairs",
             "Pairs of expert and skill that can be chosen now.";
-        PolicyCandidates => "maestro_policy_cached_embeddings",
+        PolicyEmbeddings => "maestro_policy_cached_embeddings",
             "Embeddings of registry entries held by the policy.";
         Draining => "maestro_draining",
             "1 once the process takes no new work, else 0.";
