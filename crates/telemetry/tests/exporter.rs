@@ -1,5 +1,7 @@
 //! The metrics endpoint as Prometheus sees it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 use maestro_telemetry::{Counter, Gauge, Histogram, Label, install_metrics};

@@ -144,9 +144,9 @@ proptest! {
         for error in [
             CoreError::Internal(text.clone()),
             CoreError::Conflict {
-                kind: "skill", name: "s".into(), existing: text.clone(), refused: name.clone(),
+                kind: "skill", name: "s".into(), existing: text.clone(), refused: name,
             },
-            CoreError::invalid("f", text.clone()),
+            CoreError::invalid("f", text),
         ] {
             let status = to_status(&error);
             prop_assert!(status.message().chars().count() <= MAX_TEXT_CHARS);
