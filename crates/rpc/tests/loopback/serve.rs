@@ -1,11 +1,11 @@
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use maestro_proto::v1::{
     GetStatusRequest, InvokeRequest, Message, admin_service_client::AdminServiceClient,
     expert_service_client::ExpertServiceClient,
 };
-use maestro_rpc::from_status;
-use tonic::{Code, Request, transport::Channel};
+use maestro_rpc::{ServeConfig, from_status};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::world::{Behaviour, Expert, start, url};
+use crate::world::{Behaviour, Expert, start, start_with, url};
 
 async fn channel(running: &maestro_rpc::Running) -> Channel {
     Channel::from_shared(url(running).to_string())
@@ -111,19 +111,22 @@ async fn health_reflection_and_status_are_served() {
 }
 
 #[tokio::test]
-async fn a_request_ends_at_its_deadline_with_the_right_code() {
+async fn a_request_ends_when_its_time_is_up_with_the_right_code() {
     let expert = Expert::new(Behaviour::Hold);
-    let server = start(&expert).await;
-    // Sent by hand, so that no timer of the client answers first.
-    let mut request = Request::new(invoke());
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "100m".parse().unwrap());
+    // The client sets no deadline, so that no timer of its own answers first.
+    let config = ServeConfig {
+        request_timeout_ms: 100,
+        ..ServeConfig::default()
+    };
+    let server = start_with(config, &expert).await;
     let error = ExpertServiceClient::new(channel(&server).await)
-        .invoke(request)
+        .invoke(invoke())
         .await
         .unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+    expert
+        .until(|expert| expert.dropped.load(Ordering::SeqCst) == 1)
+        .await;
 }
 
 #[tokio::test]

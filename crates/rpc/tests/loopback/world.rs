@@ -162,7 +162,10 @@ pub(crate) fn url(running: &Running) -> Url {
 }
 
 pub(crate) async fn start(expert: &Arc<Expert>) -> Running {
-    let config = ServeConfig::default();
+    start_with(ServeConfig::default(), expert).await
+}
+
+pub(crate) async fn start_with(config: ServeConfig, expert: &Arc<Expert>) -> Running {
     let listener = config.bind().await.unwrap();
     Server::new(config, Arc::new(Idle))
         .add_service(ExpertServiceServer::new(Service(Arc::clone(expert))))
