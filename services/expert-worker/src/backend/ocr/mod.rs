@@ -5,6 +5,7 @@
 
 mod crop;
 mod ctc;
+mod depthwise;
 mod detect;
 mod error;
 mod geometry;

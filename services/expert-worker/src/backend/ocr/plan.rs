@@ -12,7 +12,7 @@ use tract_onnx::{
     prelude::*,
 };
 
-use super::OcrError;
+use super::{OcrError, depthwise};
 
 /// Input dimensions: batch, channels, height, width.
 pub(super) type Shape = [usize; 4];
@@ -133,11 +133,13 @@ impl ShapedModel {
         if let Some(type_proto::Value::TensorType(tensor)) = kind {
             tensor.shape = Some(concrete(shape));
         }
-        onnx()
+        let mut model = onnx()
             .with_ignore_output_shapes(true)
             .model_for_proto_model(&proto)?
-            .into_optimized()?
-            .into_runnable()
+            .into_typed()?
+            .into_decluttered()?;
+        depthwise::replace(&mut model)?;
+        model.into_optimized()?.into_runnable()
     }
 }
 
