@@ -1,0 +1,5 @@
+//! Backends: what turns an invocation into an answer.
+
+pub mod analysis;
+pub mod ocr;
+pub mod tesseract;

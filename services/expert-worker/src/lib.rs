@@ -1,0 +1,3 @@
+//! `maestro-expert-worker`.
+
+pub mod backend;
