@@ -18,6 +18,8 @@ use super::{AnalysisError, Contact, Finding};
 const LEAST_SUPPORT: f64 = 0.4;
 /// Share of the circumference that may contradict the circle.
 const MOST_CONTRADICTION: f64 = 0.06;
+/// An outline must have this share of its length to itself.
+const LEAST_OWN: f64 = 0.12;
 /// Smallest circle looked for, in pixels.
 const LEAST_RADIUS: f64 = 4.0;
 /// More contours than this are text or texture, not a drawing.
@@ -173,10 +175,52 @@ pub(super) fn circles(ink: &Ink) -> Vec<Round> {
             found.push(settled);
         }
     }
-    found
+    let measured = found
         .into_iter()
-        .map(|(judged, circle)| measure(ink, judged, circle))
-        .collect()
+        .map(|(judged, circle)| measure(ink, judged, circle));
+    without_composites(measured.collect())
+}
+
+/// Drops outlines that are made up of pieces of others, as where thick rings cross; weakest first.
+fn without_composites(mut found: Vec<Round>) -> Vec<Round> {
+    found.sort_by(|a, b| a.support.total_cmp(&b.support));
+    let mut k = 0;
+    while k < found.len() {
+        let others = || {
+            found
+                .iter()
+                .enumerate()
+                .filter(|(j, _)| *j != k)
+                .map(|(_, r)| r)
+        };
+        if found[k].own_share(others) < LEAST_OWN {
+            found.remove(k);
+        } else {
+            k += 1;
+        }
+    }
+    found
+}
+
+impl Round {
+    /// Share of the outline (of a filled circle: of its rim) that lies on none of the others.
+    fn own_share<'a, I: Iterator<Item = &'a Self>>(&self, others: impl Fn() -> I) -> f64 {
+        let width = self.outline.unwrap_or(2.0);
+        let (mut own, mut count) = (0, 0);
+        for ray in rays(&self.outer) {
+            let point = self
+                .outer
+                .centre
+                .plus(ray.scaled(self.outer.radius - width / 2.0));
+            let covered = others().any(|other| {
+                let depth = -other.outer.distance(point);
+                depth > -1.0 && depth < other.outline.unwrap_or(f64::INFINITY) + 1.0
+            });
+            count += 1;
+            own += i32::from(!covered);
+        }
+        f64::from(own) / f64::from(count.max(1))
+    }
 }
 
 /// Circles through windows of the contours, in several window lengths, shortest last.
@@ -260,7 +304,7 @@ fn judge(ink: &Ink, circle: &Circle, most: usize) -> Judgement {
 fn settle(ink: &Ink, proposal: Circle) -> Option<(Judgement, Circle)> {
     if [-1.0, -0.5, 0.0, 0.5, 1.0].iter().all(|k| {
         let radius = proposal.radius + k * (ink.stroke + 1.0).min(proposal.radius / 2.0);
-        judge(ink, &Circle { radius, ..proposal }, 24).contradiction > 0.6
+        judge(ink, &Circle { radius, ..proposal }, 24).contradiction > 0.75
     }) {
         return None;
     }
@@ -275,7 +319,7 @@ fn settle(ink: &Ink, proposal: Circle) -> Option<(Judgement, Circle)> {
                 .score()
                 .total_cmp(&judge(ink, b, 60).score())
         })?;
-    if judge(ink, &circle, 240).contradiction > 0.5 {
+    if judge(ink, &circle, 240).contradiction > 0.6 {
         return None;
     }
     for window in [3.0, 2.0, 1.5, 1.5] {

@@ -263,11 +263,15 @@ impl Canvas {
     /// The finished picture, with the look's noise and compression.
     pub(super) fn finish(self, dice: &mut Dice) -> RgbImage {
         let look = self.look;
+        let noisy = look.noise > 0.0;
         let mut image = RgbImage::from_fn(look.width, look.height, |x, y| {
             let pixel = self.pixels[(y * look.width + x) as usize];
             Rgb(pixel.map(|c| {
                 // The sum of four even variables is normal enough.
-                let noise: f64 = (0..4).map(|_| dice.real(-1.0, 1.0)).sum::<f64>() * 0.866;
+                let sum: f64 = (0..if noisy { 4 } else { 0 })
+                    .map(|_| dice.real(-1.0, 1.0))
+                    .sum();
+                let noise = 0.866 * sum;
                 (c + look.noise * noise).round().clamp(0.0, 255.0) as u8
             }))
         });
