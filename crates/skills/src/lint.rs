@@ -1,0 +1,234 @@
+//! Finds everything that can be said about a skill's folder, not only the first error.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    bundle::{self, Files},
+    error::SkillError,
+    front_matter::{self, SKILL_FILE},
+    skill::{HEADER_FILE, Skill, solver_name},
+    solver::Solver,
+};
+
+/// Shorter descriptions give a policy little to choose by.
+const SHORT_DESCRIPTION_CHARS: usize = 40;
+/// The Agent Skills standard's limits.
+const MAX_NAME_CHARS: usize = 64;
+const MAX_COMPATIBILITY_CHARS: usize = 500;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The skill works; it could be better.
+    Warning,
+    /// The skill is refused.
+    Error,
+}
+
+/// One thing that is wrong or could be better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, relative to the folder.
+    pub file: String,
+    /// The line from 1, if it is about one.
+    pub line: Option<u64>,
+    /// What it is about.
+    pub message: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+impl Finding {
+    fn warning(file: &str, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            message: message.into(),
+            severity: Severity::Warning,
+        }
+    }
+
+    fn error(error: &SkillError) -> Self {
+        Self {
+            file: error.file().unwrap_or(SKILL_FILE).to_owned(),
+            line: error.line(),
+            message: error.to_string(),
+            severity: Severity::Error,
+        }
+    }
+}
+
+/// Checks a skill's folder. Errors come first; without one, [`Skill::load`] succeeds.
+pub fn lint(dir: &Path) -> Vec<Finding> {
+    let files = match bundle::read_folder(dir) {
+        Ok(files) => files,
+        Err(error) => return vec![Finding::error(&error)],
+    };
+    let folder = dir.file_name().and_then(|name| name.to_str());
+    let mut findings = errors(&files, folder);
+    findings.extend(front_matter_warnings(&files, folder));
+    if let Ok(skill) = Skill::from_files(files, folder) {
+        findings.extend(skill_warnings(&skill));
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// The first error of the skill as a whole, and that of every other solver's file.
+fn errors(files: &Files, folder: Option<&str>) -> Vec<Finding> {
+    let whole = Skill::from_files(files.clone(), folder).err();
+    let mut findings: Vec<Finding> = whole.iter().map(Finding::error).collect();
+    for (path, content) in files {
+        let (Some(name), Ok(text)) = (solver_name(path), std::str::from_utf8(content)) else {
+            continue;
+        };
+        if let Err(error) = Solver::parse(path, name, text) {
+            let finding = Finding::error(&error);
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    findings
+}
+
+fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
+    let text = files
+        .get(SKILL_FILE)
+        .and_then(|content| std::str::from_utf8(content).ok());
+    let Some(Ok((front, body))) = text.map(front_matter::parse) else {
+        return Vec::new();
+    };
+    let mut messages = Vec::new();
+    if folder.is_some_and(|folder| !front.name.is_empty() && folder != front.name) {
+        messages.push(format!(
+            "name {:?} differs from the folder's name",
+            front.name
+        ));
+    }
+    let shaped = front.name.chars().count() <= MAX_NAME_CHARS
+        && !front.name.contains("--")
+        && front
+            .name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !shaped {
+        messages.push(format!(
+            "name {:?} is not 1 to {MAX_NAME_CHARS} lower-case letters, digits and single hyphens",
+            front.name
+        ));
+    }
+    let length = front.description.chars().count();
+    if (1..SHORT_DESCRIPTION_CHARS).contains(&length) {
+        messages.push("the description is short: say what the skill is for and when".to_owned());
+    }
+    if front
+        .compatibility
+        .is_some_and(|text| text.chars().count() > MAX_COMPATIBILITY_CHARS)
+    {
+        messages.push(format!(
+            "compatibility is longer than {MAX_COMPATIBILITY_CHARS} characters"
+        ));
+    }
+    for key in front.unknown.keys() {
+        messages.push(format!(
+            "{key:?} is not a key of the Agent Skills standard; it is ignored"
+        ));
+    }
+    if body.is_empty() && !files.keys().any(|path| solver_name(path).is_some()) {
+        messages.push("there are neither instructions nor solvers".to_owned());
+    }
+    messages
+        .into_iter()
+        .map(|message| Finding::warning(SKILL_FILE, message))
+        .collect()
+}
+
+fn skill_warnings(skill: &Skill) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let dispatch = skill.dispatch();
+    let mut reachable: BTreeSet<&str> = dispatch.default.as_deref().into_iter().collect();
+    reachable.extend(dispatch.rules.iter().map(|rule| rule.solver.as_str()));
+    reachable.extend(
+        dispatch
+            .image
+            .iter()
+            .flat_map(|p| p.kinds.values().flatten())
+            .map(String::as_str),
+    );
+    for solver in skill.solvers() {
+        if !reachable.contains(solver.name.as_str()) {
+            let message = format!("no dispatch rule leads to the solver {:?}", solver.name);
+            findings.push(Finding::warning(HEADER_FILE, message));
+        }
+        for step in solver.unread_steps() {
+            let message = format!("nothing reads the result of the step {step:?}");
+            findings.push(Finding::warning(
+                &format!("solvers/{}.yaml", solver.name),
+                message,
+            ));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("solvers")).unwrap();
+        for (path, content) in files {
+            std::fs::write(dir.path().join(path), content).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn every_bad_file_is_reported_with_its_line() {
+        let dir = folder(&[
+            (
+                "SKILL.md",
+                "---\nname: two-bad\ndescription: d\ncolor: red\n---\nBody\n",
+            ),
+            (
+                "solvers/a.yaml",
+                "description: a\nsteps:\n  x:\n    aks: {}\nanswer: {text: ''}\n",
+            ),
+            (
+                "solvers/b.yaml",
+                "description: b\nsteps: {}\nanswer:\n  text: '{{ nothing.text }}'\n",
+            ),
+        ]);
+        let findings = lint(dir.path());
+        let seen: Vec<_> = findings
+            .iter()
+            .map(|f| (f.file.as_str(), f.line, f.severity))
+            .collect();
+        assert_eq!(
+            seen[..2],
+            [
+                ("solvers/a.yaml", Some(4), Severity::Error),
+                ("solvers/b.yaml", Some(4), Severity::Error),
+            ]
+        );
+        assert!(
+            findings[0].message.contains("aks"),
+            "{}",
+            findings[0].message
+        );
+        assert!(
+            findings[1].message.contains("nothing"),
+            "{}",
+            findings[1].message
+        );
+        let warnings: Vec<_> = findings[2..].iter().map(|f| f.message.as_str()).collect();
+        assert!(
+            warnings.iter().any(|m| m.contains("folder's name")),
+            "{warnings:?}"
+        );
+        assert!(warnings.iter().any(|m| m.contains("color")), "{warnings:?}");
+        assert!(warnings.iter().any(|m| m.contains("short")), "{warnings:?}");
+    }
+}
