@@ -39,7 +39,7 @@ pub use lint::{Finding, Severity, lint};
 pub use skill::Skill;
 pub use solver::{AnswerSpec, Solver};
 pub use step::{
-    Action, Ask, Crop, CropUnit, Extract, ImageRef, ImageSelection, ImageStep, ServiceCall, Step,
-    Tool, ToolCall,
+    Action, Argument, Ask, Crop, CropUnit, Extract, ImageRef, ImageSelection, ImageStep,
+    ServiceCall, Step, Tool, ToolCall,
 };
 pub use template::{Template, TemplateError};

@@ -78,7 +78,7 @@ pub struct AnswerSpec {
     pub from: Option<Template>,
     /// The kind of answer by name; `None` is the kind that the task wants.
     pub kind: Option<String>,
-    /// A factor of the answer's confidence, 0 to 1.
+    /// How sure the answer is, 0 to 1; `None` is how clearly the text claims it.
     pub confidence: Option<Template>,
 }
 

@@ -1,0 +1,95 @@
+//! Runs skills: interprets the workflows of `maestro-skills` over experts and blobs.
+//!
+//! - [`Runner`] is the port [`maestro_core::ports::Skills`]: it resolves a skill's bundle by
+//!   digest, chooses a solver, runs its steps within the run's deadline and cost, and reads the
+//!   answer.
+//! - [`tools`] are the deterministic tools that steps can use.
+//! - [`library`] holds the skills that come with the program.
+//! - [`start`] serves a runner over gRPC.
+
+pub mod config;
+pub mod library;
+pub mod tools;
+
+mod error;
+mod runner;
+mod service;
+mod toolbox;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use maestro_core::ports::{Blobs, Experts, Registry};
+use maestro_rpc::{ChannelPool, DrainReport, ExpertRouter, Server};
+
+pub use self::{
+    config::{Arguments, Config, ProcessConfig},
+    error::RunnerError,
+    library::library,
+    runner::{Runner, RunnerConfig},
+    service::skill_service,
+};
+
+/// A runner that serves. Dropping it cuts every run off; [`Running::drain`] ends it well.
+pub struct Running {
+    server: maestro_rpc::Running,
+    runner: Arc<Runner>,
+    /// Kept so that its snapshots go on.
+    _registry: Arc<dyn Registry>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The runner itself, for callers in the same process.
+    pub fn runner(&self) -> Arc<Runner> {
+        Arc::clone(&self.runner)
+    }
+
+    /// Waits until the server ends by itself, which it does only when it cannot go on.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn wait(&mut self) -> Result<(), RunnerError> {
+        Ok(self.server.wait().await?)
+    }
+
+    /// Takes no new runs, finishes those under way within `grace`, closes.
+    pub async fn drain(self, grace: Duration) -> DrainReport {
+        self.server.drain(grace).await
+    }
+}
+
+/// Starts the service: experts are called through the registry's instances, bundles and images
+/// come from `blobs`. The library's skills are there without a blob.
+///
+/// # Errors
+/// A setting that cannot be used, or an address that is taken.
+pub async fn start(
+    config: Config,
+    registry: Arc<dyn Registry>,
+    blobs: Arc<dyn Blobs>,
+) -> Result<Running, RunnerError> {
+    config.validate()?;
+    let snapshots = registry.snapshots();
+    let pool = Arc::new(ChannelPool::new(config.pool));
+    let experts: Arc<dyn Experts> =
+        Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.router));
+    let runner = Arc::new(Runner::new(experts, blobs, snapshots, config.runner));
+    for skill in library()? {
+        runner.preload(skill).await;
+    }
+    let listener = config.serve.bind().await?;
+    let service = skill_service(Arc::clone(&runner), config.serve.max_message_bytes);
+    let server = Server::new(config.serve, Arc::clone(&runner) as _)
+        .add_service(service)
+        .serve(listener)
+        .await?;
+    Ok(Running {
+        server,
+        runner,
+        _registry: registry,
+    })
+}

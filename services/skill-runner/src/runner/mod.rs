@@ -1,0 +1,399 @@
+//! Interprets skills: resolves the bundle, chooses a solver, runs its steps, reads the answer.
+
+mod calls;
+mod execute;
+mod images;
+mod ledger;
+mod reply;
+mod select;
+mod text;
+mod vote;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use maestro_core::{
+    CoreError, Digest,
+    answer::ExtractedAnswer,
+    episode::{
+        Evidence as Note, Failure, FailureKind, MAX_OBSERVATION_CHARS, Observation, clip_middle,
+    },
+    expert_call::Generation,
+    ports::{Blobs, Experts, Skills},
+    registry::Snapshot,
+    skill_run::SkillRun,
+};
+use maestro_rpc::{Drainable, ServiceStatus};
+use maestro_skills::{Dispatched, Evidence, Skill, Solver};
+use maestro_telemetry::{Histogram, Label};
+use moka::future::Cache;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use tokio::sync::{Semaphore, watch};
+
+use self::{
+    calls::{Caller, Request},
+    execute::{Execution, Outputs, answer_kind, time_left},
+    text::{answer_form, spoken},
+};
+pub(crate) use self::{
+    execute::json_text,
+    reply::{StepOutput, note},
+};
+use crate::toolbox::extract;
+
+/// Longest text of one piece of evidence, in characters.
+const MAX_EVIDENCE_CHARS: usize = 1000;
+/// Most pieces of evidence of one observation.
+const MAX_EVIDENCE: usize = 32;
+/// Longest time of the look at the image before the choice of a solver.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Limits of a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunnerConfig {
+    /// Most runs at once; a further one is refused as overloaded.
+    pub max_concurrent_runs: u32,
+    /// Most skills that are kept parsed.
+    pub max_cached_skills: u64,
+}
+
+impl Default for RunnerConfig {
+    fn default() -> Self {
+        Self {
+            max_concurrent_runs: 256,
+            max_cached_skills: 1024,
+        }
+    }
+}
+
+/// Runs skills over the ports [`Experts`] and [`Blobs`].
+pub struct Runner {
+    experts: Arc<dyn Experts>,
+    blobs: Arc<dyn Blobs>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    skills: Cache<Digest, Arc<Skill>>,
+    permits: Semaphore,
+    draining: AtomicBool,
+    config: RunnerConfig,
+}
+
+impl Runner {
+    /// A runner that sees the registry through `snapshots`.
+    pub fn new(
+        experts: Arc<dyn Experts>,
+        blobs: Arc<dyn Blobs>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        config: RunnerConfig,
+    ) -> Self {
+        Self {
+            experts,
+            blobs,
+            snapshots,
+            skills: Cache::new(config.max_cached_skills),
+            permits: Semaphore::new(config.max_concurrent_runs as usize),
+            draining: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// Keeps a skill, so that its first run needs no blob.
+    pub async fn preload(&self, skill: Skill) {
+        self.skills.insert(skill.digest(), Arc::new(skill)).await;
+    }
+
+    /// The skill of a digest, parsed once however many runs ask for it at once.
+    async fn skill(&self, digest: Digest) -> Result<Arc<Skill>, Failure> {
+        let load = async {
+            let bundle = self.blobs.get(&digest).await?;
+            let skill = maestro_skills::unpack(&bundle).map_err(|error| {
+                CoreError::DataLoss(format!("skill {}: {error}", digest.short()))
+            })?;
+            Ok(Arc::new(skill))
+        };
+        self.skills
+            .try_get_with(digest, load)
+            .await
+            .map_err(|error: Arc<CoreError>| {
+                let kind = if error.is_transient() {
+                    FailureKind::Unavailable
+                } else {
+                    FailureKind::SkillFailed
+                };
+                Failure::new(kind, format!("the skill's bundle: {error}"))
+            })
+    }
+
+    /// A run whose failures are values.
+    async fn observe(&self, run: Arc<SkillRun>) -> Observation {
+        let skill = match self.skill(run.skill_digest).await {
+            Ok(skill) if *skill.name() == run.pair.skill => skill,
+            Ok(skill) => {
+                let message = format!(
+                    "the bundle is of skill {}, not {}",
+                    skill.name(),
+                    run.pair.skill
+                );
+                return Observation::failed(Failure::new(FailureKind::SkillFailed, message));
+            }
+            Err(failure) => return Observation::failed(failure),
+        };
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        let caller = match Caller::new(Arc::clone(&self.experts), snapshot, Arc::clone(&run)) {
+            Ok(caller) => caller,
+            Err(failure) => return Observation::failed(failure),
+        };
+        let mut observation = Observation::default();
+        let left = time_left(run.deadline);
+        let work = self.work(&run, &skill, &caller, &mut observation);
+        let result = tokio::time::timeout(left, work)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(FailureKind::Timeout, "the step's time is up")));
+        if let Err(failure) = result {
+            observation.text = failure.to_string();
+            observation.failure = Some(failure);
+            observation.answer = None;
+        }
+        observation.evidence.truncate(MAX_EVIDENCE);
+        for evidence in &mut observation.evidence {
+            evidence.text = clip_middle(&evidence.text, MAX_EVIDENCE_CHARS);
+        }
+        observation.skill_digest = Some(run.skill_digest);
+        observation.instance = caller.instance();
+        observation.usage = caller.usage();
+        observation
+    }
+
+    /// Fills in the observation; what is known when the time runs out stays in it.
+    async fn work(
+        &self,
+        run: &Arc<SkillRun>,
+        skill: &Skill,
+        caller: &Caller,
+        observation: &mut Observation,
+    ) -> Result<(), Failure> {
+        let query = if run.query.trim().is_empty() {
+            &run.question
+        } else {
+            &run.query
+        };
+        let choice = dispatch(run, skill, caller, query).await;
+        if skill.solvers().len() > 1 {
+            observation
+                .evidence
+                .push(note("dispatch", choice.describe()));
+        }
+        let solver = choice
+            .solver
+            .as_deref()
+            .and_then(|name| skill.solver(name))
+            .ok_or_else(|| {
+                Failure::new(
+                    FailureKind::SkillFailed,
+                    "no solver of this skill fits the question",
+                )
+            })?;
+        observation.solver = Some(solver.name.clone());
+        let execution = Execution {
+            run: Arc::clone(run),
+            caller,
+            blobs: &*self.blobs,
+            solver,
+            variables: variables(run, skill, query),
+        };
+        let outputs = execution.steps().await?;
+        observation.evidence.extend(evidence(solver, &outputs));
+        let context = execution.context(&outputs);
+        let (text, answer) = conclude(run, solver, &context)?;
+        observation.text = text;
+        observation.answer = answer;
+        if !observation.is_answerable() {
+            return Err(Failure::new(
+                FailureKind::SkillFailed,
+                "the workflow gave no answer",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Chooses a solver, with a look at the image where words do not decide.
+async fn dispatch(run: &SkillRun, skill: &Skill, caller: &Caller, query: &str) -> Dispatched {
+    let rules = skill.dispatch();
+    let kind = &run.answer_kind;
+    let seen = match (rules.probe(query, kind), run.images.first()) {
+        (Some(probe), Some(image)) => {
+            let request = Request {
+                capability: probe.capability.clone(),
+                operation: probe.operation.clone(),
+                messages: Vec::new(),
+                images: vec![image.digest],
+                generation: Generation {
+                    max_output_tokens: 0,
+                    ..Generation::default()
+                },
+                path: "dispatch".to_owned(),
+                sample: 0,
+                timeout: PROBE_TIMEOUT,
+            };
+            let reply = if probe.own_expert {
+                caller.expert_call(request).await
+            } else {
+                caller.helper_call(request).await
+            };
+            // Without it the words decide alone.
+            reply
+                .ok()
+                .and_then(|reply| reply.findings.into_iter().next())
+        }
+        _ => None,
+    };
+    let seen = seen.map(|found| Evidence {
+        kind: found.value,
+        confidence: found.confidence,
+    });
+    rules.choose(query, kind, seen.as_ref())
+}
+
+fn variables(run: &SkillRun, skill: &Skill, query: &str) -> Map<String, Json> {
+    let options = match &run.answer_kind {
+        maestro_core::answer::AnswerKind::Choice { options } => options.as_slice(),
+        _ => &[],
+    };
+    let variables = json!({
+        "question": run.question,
+        "query": query,
+        "instructions": skill.instructions(),
+        "answer_kind": run.answer_kind.name(),
+        "answer_form": answer_form(&run.answer_kind),
+        "options": options,
+        "image_count": run.images.len(),
+    });
+    match variables {
+        Json::Object(variables) => variables,
+        _ => Map::new(),
+    }
+}
+
+/// Evidence of all steps in the order of the workflow, so that equal runs have equal observations.
+fn evidence(solver: &Solver, outputs: &Outputs) -> Vec<Note> {
+    let steps = solver
+        .steps
+        .iter()
+        .filter_map(|step| outputs.get(&step.name));
+    steps
+        .flat_map(|output| output.evidence.iter().cloned())
+        .collect()
+}
+
+/// The observation's text and the answer in it.
+fn conclude(
+    run: &SkillRun,
+    solver: &Solver,
+    context: &Map<String, Json>,
+) -> Result<(String, Option<ExtractedAnswer>), Failure> {
+    let spec = &solver.answer;
+    let value = |template: &maestro_skills::Template| {
+        template.value(context).map_err(|error| {
+            Failure::new(
+                FailureKind::SkillFailed,
+                format!("answer: template: {error}"),
+            )
+        })
+    };
+    let text = spoken(&json_text(&value(&spec.text)?));
+    let from = match &spec.from {
+        Some(from) => spoken(&json_text(&value(from)?)),
+        None => text.clone(),
+    };
+    let confidence = match &spec.confidence {
+        Some(confidence) => Some(number(&value(confidence)?).unwrap_or(0.0)),
+        None => None,
+    };
+    let kind = answer_kind(spec.kind.as_deref(), &run.answer_kind);
+    let answer = extract(&kind, &from).map(|answer| ExtractedAnswer {
+        confidence: confidence.unwrap_or(answer.confidence).clamp(0.0, 1.0),
+        value: answer.value,
+    });
+    Ok((clip_middle(&text, MAX_OBSERVATION_CHARS), answer))
+}
+
+fn number(value: &Json) -> Option<f32> {
+    let number = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())?;
+    Some((number as f32).clamp(0.0, 1.0)).filter(|number| number.is_finite())
+}
+
+#[async_trait]
+impl Skills for Runner {
+    /// Fails only where the run was not begun: the runner drains or is full.
+    async fn run(&self, run: SkillRun) -> Result<Observation, Failure> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Failure::new(
+                FailureKind::Unavailable,
+                "the skill runner is draining",
+            ));
+        }
+        let Ok(_permit) = self.permits.try_acquire() else {
+            let message = format!("{} runs are under way", self.config.max_concurrent_runs);
+            return Err(Failure::new(FailureKind::Overloaded, message));
+        };
+        let began = Instant::now();
+        let run = Arc::new(run);
+        let observation = self.observe(Arc::clone(&run)).await;
+        let outcome = observation
+            .failure
+            .as_ref()
+            .map_or("ok", |failure| failure.kind.name());
+        Histogram::SkillDuration.record_duration(
+            began.elapsed(),
+            &[
+                Label::Skill(run.pair.skill.as_str()),
+                Label::Outcome(outcome),
+            ],
+        );
+        Ok(observation)
+    }
+}
+
+#[async_trait]
+impl Drainable for Runner {
+    fn status(&self) -> ServiceStatus {
+        let capacity = self.config.max_concurrent_runs;
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        ServiceStatus {
+            service: "skill-runner",
+            in_flight: capacity.saturating_sub(free),
+            capacity,
+            revision: self.snapshots.borrow().revision,
+            details: [(
+                "cached_skills".to_owned(),
+                self.skills.entry_count().to_string(),
+            )]
+            .into(),
+        }
+    }
+
+    async fn drain(&self, grace: Duration) -> u32 {
+        self.draining.store(true, Ordering::Release);
+        // All permits are back once nothing runs.
+        let idle = self.permits.acquire_many(self.config.max_concurrent_runs);
+        match tokio::time::timeout(grace, idle).await {
+            Ok(_) => 0,
+            Err(_) => self.status().in_flight,
+        }
+    }
+}

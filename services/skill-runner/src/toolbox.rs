@@ -1,0 +1,159 @@
+//! Joins the deterministic tools to the steps of workflows: arguments in, results out.
+
+use maestro_core::{
+    answer::{AnswerKind, ExtractedAnswer},
+    episode::{Failure, FailureKind},
+};
+use maestro_skills::Tool;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    runner::{StepOutput, json_text, note},
+    tools::{
+        calculator,
+        extract::{self, Form},
+        receipt,
+    },
+};
+
+/// A region of text as the step of a reader gives it; what tools don't need is ignored.
+#[derive(Debug, Deserialize)]
+struct Region {
+    text: String,
+    confidence: f32,
+    quad: [[f32; 2]; 4],
+}
+
+/// Runs a tool. Its result has `value`, and where the tool says so `confidence` and `evidence`.
+///
+/// # Errors
+/// An argument that the tool cannot read, or nothing found.
+pub(crate) fn run(tool: Tool, arguments: &Map<String, Json>) -> Result<StepOutput, Failure> {
+    match tool {
+        Tool::Calculator => calculate(&argument(arguments, "expression")),
+        Tool::FindExpression => find_expression(&argument(arguments, "text")),
+        Tool::ReceiptField => {
+            let regions = arguments.get("regions").cloned().unwrap_or_default();
+            receipt_field(&argument(arguments, "field"), regions)
+        }
+    }
+}
+
+/// Reads an answer of a kind out of a text; none where it holds none or claims several.
+pub(crate) fn extract(kind: &AnswerKind, text: &str) -> Option<ExtractedAnswer> {
+    let found = extract::extract(text, &Form::from(kind)).ok()?;
+    Some(ExtractedAnswer {
+        value: found.value,
+        confidence: found.confidence,
+    })
+}
+
+fn argument(arguments: &Map<String, Json>, name: &str) -> String {
+    arguments.get(name).map(json_text).unwrap_or_default()
+}
+
+fn failure(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::SkillFailed, message)
+}
+
+fn calculate(expression: &str) -> Result<StepOutput, Failure> {
+    let value = calculator::calculate(expression)
+        .map_err(|error| failure(format!("calculator: {error}")))?;
+    let evidence = note("calculation", format!("{expression} = {value}"));
+    Ok(StepOutput {
+        value: json!({ "value": value }),
+        image: None,
+        evidence: vec![evidence],
+    })
+}
+
+fn find_expression(text: &str) -> Result<StepOutput, Failure> {
+    let expression = calculator::find_expression(text)
+        .ok_or_else(|| failure("the reply holds no arithmetic expression"))?;
+    Ok(StepOutput {
+        value: json!({ "value": expression }),
+        ..StepOutput::default()
+    })
+}
+
+fn receipt_field(field: &str, regions: Json) -> Result<StepOutput, Failure> {
+    let regions: Vec<Region> = serde_json::from_value(regions)
+        .map_err(|error| failure(format!("receipt-field: regions: {error}")))?;
+    let lines: Vec<receipt::Line> = regions
+        .into_iter()
+        .map(|region| receipt::Line {
+            text: region.text,
+            confidence: region.confidence,
+            quad: region.quad,
+        })
+        .collect();
+    let found = match field {
+        "total" => receipt::total(&lines),
+        "date" => receipt::date(&lines),
+        "company" => receipt::company(&lines),
+        other => {
+            return Err(failure(format!(
+                "receipt-field: there is no field {other:?}"
+            )));
+        }
+    };
+    let found = found.ok_or_else(|| failure(format!("no {field} was found on the receipt")))?;
+    let value = json!({
+        "value": found.value, "confidence": found.confidence, "evidence": found.evidence,
+    });
+    let evidence = note("receipt", format!("{field}: {}", found.evidence));
+    Ok(StepOutput {
+        value,
+        image: None,
+        evidence: vec![evidence],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(tool: Tool, arguments: &Json) -> Result<StepOutput, Failure> {
+        run(tool, arguments.as_object().unwrap())
+    }
+
+    #[test]
+    fn the_calculator_shows_its_work() {
+        let output = call(Tool::Calculator, &json!({"expression": "2 * (3 + 4)"})).unwrap();
+        assert_eq!(output.value["value"], "14");
+        assert_eq!(output.evidence[0].text, "2 * (3 + 4) = 14");
+        assert!(call(Tool::Calculator, &json!({"expression": "two"})).is_err());
+        assert!(call(Tool::Calculator, &json!({})).is_err());
+    }
+
+    #[test]
+    fn receipts_are_read_from_regions() {
+        let region = |text: &str, y: f32| {
+            json!({"text": text, "confidence": 0.9, "bounds": [0, 0, 1, 1],
+                "quad": [[10.0, y], [200.0, y], [200.0, y + 12.0], [10.0, y + 12.0]]})
+        };
+        let regions = json!([
+            region("CORNER BAKERY LTD", 10.0),
+            region("Bread 4.50", 60.0),
+            region("TOTAL 4.50", 90.0),
+            region("Date: 14/02/2024", 120.0)
+        ]);
+        let find = |field: &str| {
+            call(
+                Tool::ReceiptField,
+                &json!({"field": field, "regions": regions}),
+            )
+        };
+        assert_eq!(find("total").unwrap().value["value"], "4.50");
+        assert!(
+            find("date").unwrap().value["value"]
+                .as_str()
+                .unwrap()
+                .contains("2024")
+        );
+        assert!(find("colour").unwrap_err().message.contains("colour"));
+        let broken = json!({"field": "total", "regions": "text"});
+        assert!(call(Tool::ReceiptField, &broken).is_err());
+    }
+}
