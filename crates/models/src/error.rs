@@ -61,25 +61,25 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    pub(crate) fn config(reason: impl ToString) -> Self {
+    pub(crate) fn config(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Config {
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn weights(reason: impl ToString) -> Self {
+    pub(crate) fn weights(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Weights {
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn tokenizer(reason: impl ToString) -> Self {
+    pub(crate) fn tokenizer(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Tokenizer {
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn table(reason: impl ToString) -> Self {
+    pub(crate) fn table(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Table {
             reason: reason.to_string(),
         }

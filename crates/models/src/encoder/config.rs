@@ -43,7 +43,8 @@ impl EncoderConfig {
     /// [`ModelError::Config`] if it is malformed, a size is zero, the heads do not divide the
     /// width, or the network is of a kind that is not supported.
     pub fn from_json(json: &[u8]) -> Result<Self, ModelError> {
-        let config: Self = serde_json::from_slice(json).map_err(ModelError::config)?;
+        let config: Self =
+            serde_json::from_slice(json).map_err(|error| ModelError::config(&error))?;
         config.validate()?;
         Ok(config)
     }
@@ -59,22 +60,22 @@ impl EncoderConfig {
             ("type_vocab_size", self.type_vocab_size),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(ModelError::config(format!("{name} is zero")));
+            return Err(ModelError::config(&format!("{name} is zero")));
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return Err(ModelError::config(format!(
+            return Err(ModelError::config(&format!(
                 "hidden_size {} is not a multiple of num_attention_heads {}",
                 self.hidden_size, self.num_attention_heads
             )));
         }
         if self.hidden_act != "gelu" {
-            return Err(ModelError::config(format!(
+            return Err(ModelError::config(&format!(
                 "hidden_act `{}`",
                 self.hidden_act
             )));
         }
         if self.position_embedding_type != "absolute" {
-            return Err(ModelError::config(format!(
+            return Err(ModelError::config(&format!(
                 "position_embedding_type `{}`",
                 self.position_embedding_type
             )));

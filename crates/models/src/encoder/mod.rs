@@ -70,7 +70,7 @@ impl SentenceEncoder {
         let encoding = self
             .tokenizer
             .encode_fast(text, true)
-            .map_err(ModelError::tokenizer)?;
+            .map_err(|error| ModelError::tokenizer(&error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -138,19 +138,20 @@ fn pad(batch: &[&[u32]]) -> (Vec<i32>, Vec<bool>, usize) {
 }
 
 fn load_tokenizer(path: &Path, config: &EncoderConfig) -> Result<Tokenizer, ModelError> {
-    let mut tokenizer = Tokenizer::from_bytes(read_file(path)?).map_err(ModelError::tokenizer)?;
+    let mut tokenizer =
+        Tokenizer::from_bytes(read_file(path)?).map_err(|error| ModelError::tokenizer(&error))?;
     let truncation = TruncationParams {
         max_length: MAX_TOKENS.min(config.max_position_embeddings),
         ..TruncationParams::default()
     };
     tokenizer
         .with_truncation(Some(truncation))
-        .map_err(ModelError::tokenizer)?;
+        .map_err(|error| ModelError::tokenizer(&error))?;
     tokenizer.with_padding(None);
     // An id past the embedding would be an out-of-bounds read on some devices.
     let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
     if largest as usize >= config.vocab_size {
-        return Err(ModelError::tokenizer(format!(
+        return Err(ModelError::tokenizer(&format!(
             "token id {largest} is outside the vocabulary of {} tokens",
             config.vocab_size
         )));

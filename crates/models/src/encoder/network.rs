@@ -62,9 +62,9 @@ impl Encoder {
             .position
             .weight
             .val()
-            .slice([0..tokens])
+            .narrow(0, 0, tokens)
             .unsqueeze::<3>();
-        let segment = self.segment.weight.val().slice([0..1]).unsqueeze::<3>();
+        let segment = self.segment.weight.val().narrow(0, 0, 1).unsqueeze::<3>();
         let mut state = self
             .norm
             .forward(self.word.forward(ids) + position + segment);

@@ -37,21 +37,24 @@ fn is_unused_by_design(name: &str) -> bool {
 /// every tensor of the file is used (or known to be of no use here): a checkpoint of another
 /// architecture must not load in part.
 pub(super) fn load(encoder: &mut Encoder, path: &Path) -> Result<(), ModelError> {
-    let names = KeyRemapper::from_patterns(NAMES.to_vec()).map_err(ModelError::weights)?;
+    let names =
+        KeyRemapper::from_patterns(NAMES.to_vec()).map_err(|error| ModelError::weights(&error))?;
     let mut store = SafetensorsStore::from_file(path)
         .remap(names)
         .with_from_adapter(PyTorchToBurnAdapter)
         // Both are checked below, with all findings at once.
         .validate(false)
         .allow_partial(true);
-    let result = encoder.load_from(&mut store).map_err(ModelError::weights)?;
+    let result = encoder
+        .load_from(&mut store)
+        .map_err(|error| ModelError::weights(&error))?;
 
     if let Some(error) = result.errors.first() {
         return Err(ModelError::weights(error));
     }
     if let Some((first, _)) = result.missing.first() {
         let count = result.missing.len();
-        return Err(ModelError::weights(format!(
+        return Err(ModelError::weights(&format!(
             "{count} tensors missing, the first is {first}"
         )));
     }
@@ -61,6 +64,6 @@ pub(super) fn load(encoder: &mut Encoder, path: &Path) -> Result<(), ModelError>
         .filter(|name| !is_unused_by_design(name));
     match unused.next() {
         None => Ok(()),
-        Some(name) => Err(ModelError::weights(format!("no place for tensor {name}"))),
+        Some(name) => Err(ModelError::weights(&format!("no place for tensor {name}"))),
     }
 }

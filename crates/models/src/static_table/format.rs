@@ -36,7 +36,8 @@ pub(super) struct Layout {
 /// # Errors
 /// [`ModelError::Table`] with the first thing that is wrong.
 pub(super) fn parse(bytes: &[u8]) -> Result<Layout, ModelError> {
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(ModelError::table)?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| ModelError::table(&error))?;
     check_version(&metadata)?;
     // Offsets count from the end of the header, which an 8-byte length precedes.
     let data = 8 + header;
@@ -50,7 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Layout, ModelError> {
     }
     let scales = tensor(&metadata, "scales", Dtype::F32)?;
     if scales.shape != [rows] {
-        return Err(ModelError::table(format!(
+        return Err(ModelError::table(&format!(
             "{rows} rows, scales of shape {:?}",
             scales.shape
         )));
@@ -65,10 +66,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Layout, ModelError> {
 
     let vocab = tensor(&metadata, "vocab", Dtype::U8)?;
     let vocab = std::str::from_utf8(part(bytes, &range(vocab, data))?)
-        .map_err(|error| ModelError::table(format!("vocab: {error}")))?;
+        .map_err(|error| ModelError::table(&format!("vocab: {error}")))?;
     let tokens: Vec<String> = vocab.split('\n').map(str::to_owned).collect();
     if tokens.len() != rows {
-        return Err(ModelError::table(format!(
+        return Err(ModelError::table(&format!(
             "{rows} rows, {} tokens",
             tokens.len()
         )));
@@ -94,7 +95,7 @@ fn check_version(metadata: &Metadata) -> Result<(), ModelError> {
     };
     match (field("format"), field("version")) {
         (FORMAT, VERSION) => Ok(()),
-        (format, version) => Err(ModelError::table(format!(
+        (format, version) => Err(ModelError::table(&format!(
             "format `{format}` version `{version}`, expected `{FORMAT}` version `{VERSION}`"
         ))),
     }
@@ -107,9 +108,9 @@ fn tensor<'a>(
 ) -> Result<&'a TensorInfo, ModelError> {
     let info = metadata
         .info(name)
-        .ok_or_else(|| ModelError::table(format!("tensor `{name}` is missing")))?;
+        .ok_or_else(|| ModelError::table(&format!("tensor `{name}` is missing")))?;
     if info.dtype != dtype {
-        return Err(ModelError::table(format!(
+        return Err(ModelError::table(&format!(
             "{name} is {:?}, not {dtype:?}",
             info.dtype
         )));

@@ -161,13 +161,15 @@ fn tokenizer(tokens: Vec<String>) -> Result<Tokenizer, ModelError> {
         return Err(ModelError::table("a token stands twice in the vocabulary"));
     }
     if !vocab.contains_key(UNKNOWN) {
-        return Err(ModelError::table(format!("the vocabulary lacks {UNKNOWN}")));
+        return Err(ModelError::table(&format!(
+            "the vocabulary lacks {UNKNOWN}"
+        )));
     }
     let model = WordPiece::builder()
         .vocab(vocab)
         .unk_token(UNKNOWN.to_owned())
         .build()
-        .map_err(ModelError::tokenizer)?;
+        .map_err(|error| ModelError::tokenizer(&error))?;
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, true)));
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
