@@ -1,0 +1,62 @@
+//! Small things around `etcd-client`.
+
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, KeyValue, ResponseHeader};
+use tokio::time;
+
+use crate::{codec::Stored, config::EtcdConfig, decide::Existing, error::RegistryError, keys::Key};
+
+/// Pause between pings of an idle connection. etcd drops clients that ping more often than its
+/// `--grpc-keepalive-min-time`, by default this.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A fresh connection, in the runtime of the caller.
+pub(super) async fn connect(config: &EtcdConfig) -> Result<Client, RegistryError> {
+    let mut options = ConnectOptions::new()
+        .with_connect_timeout(config.connect_timeout())
+        .with_keep_alive(PING_INTERVAL, config.request_timeout())
+        // A member that is cut off from its cluster ends watches instead of going quiet.
+        .with_require_leader(true);
+    if let Some(user) = &config.user {
+        options = options
+            .with_user(user.name.clone(), user.password.clone())
+            .with_auto_token_refresh(true);
+    }
+    let connecting = Client::connect(&config.endpoints, Some(options));
+    call("connecting", config.connect_timeout(), connecting).await
+}
+
+/// Waits for one request to etcd, but not for ever: the client waits as long as no member can be
+/// reached.
+pub(super) async fn call<T>(
+    operation: &'static str,
+    limit: Duration,
+    request: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, RegistryError> {
+    match time::timeout(limit, request).await {
+        Ok(result) => result.map_err(|error| RegistryError::from_etcd(operation, &error)),
+        Err(_) => Err(RegistryError::Timeout {
+            operation,
+            after: limit,
+        }),
+    }
+}
+
+/// The revision of an answer.
+pub(super) fn header_revision(header: Option<&ResponseHeader>) -> u64 {
+    header.map_or(0, |header| revision(header.revision()))
+}
+
+/// Revisions are never negative.
+pub(super) fn revision(revision: i64) -> u64 {
+    revision.try_into().unwrap_or(0)
+}
+
+/// What stands under `key`, where something does.
+pub(super) fn existing(key: &Key, pair: &KeyValue) -> Existing {
+    match Stored::decode(key, pair.value()) {
+        Ok(stored) => Existing::Readable(stored),
+        Err(_) => Existing::Unreadable,
+    }
+}

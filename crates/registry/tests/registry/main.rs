@@ -1,0 +1,6 @@
+//! Both registries against one suite, and the one over etcd against everything that can happen to
+//! it. The etcd is a real one, which each test starts for itself.
+
+mod conformance;
+mod faults;
+mod support;
