@@ -1,5 +1,10 @@
 //! Time of one static embedding, of a short question and of a long text.
 
+#![expect(
+    clippy::expect_used,
+    reason = "without the table there is nothing to measure"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

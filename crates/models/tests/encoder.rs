@@ -1,6 +1,12 @@
 //! The encoder against `transformers`, on a tiny random BERT that stands in the repository
 //! (`reference/make_reference.py` writes both).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail by panicking, too"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

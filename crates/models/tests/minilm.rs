@@ -3,6 +3,12 @@
 //! The weights stand in `$MAESTRO_MODELS/minilm` (by default `~/.cache/maestro/models/minilm`);
 //! without them these tests fail rather than pass unseen.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail by panicking, too"
+)]
+
 use std::env;
 use std::fs;
 use std::path::PathBuf;
@@ -53,28 +59,30 @@ impl Evaluation {
         serde_json::from_slice(&json).unwrap()
     }
 
-    /// Questions whose own kind's description is the nearest, and all questions.
-    fn recognised(&self, embedder: &dyn TextEmbedder) -> (usize, usize) {
+    /// The number of questions, and those for which another kind's description is nearer than
+    /// their own.
+    fn recognise(&self, embedder: &dyn TextEmbedder) -> (usize, Vec<String>) {
         let descriptions: Vec<&str> = self.kinds.iter().map(|k| k.description.as_str()).collect();
         let descriptions = embedder.embed(&descriptions).unwrap();
-        let (mut right, mut all) = (0, 0);
+        let mut all = 0;
+        let mut missed = Vec::new();
         for (own, kind) in self.kinds.iter().enumerate() {
             let questions: Vec<&str> = kind.questions.iter().map(String::as_str).collect();
+            all += questions.len();
             for (question, vector) in questions.iter().zip(embedder.embed(&questions).unwrap()) {
+                let similarity = |kind: &usize| dot(&vector, &descriptions[*kind]);
                 let nearest = (0..descriptions.len())
-                    .max_by(|&a, &b| {
-                        dot(&vector, &descriptions[a]).total_cmp(&dot(&vector, &descriptions[b]))
-                    })
+                    .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
                     .unwrap();
-                all += 1;
-                if nearest == own {
-                    right += 1;
-                } else {
-                    println!("{} -> {}: {question}", kind.name, self.kinds[nearest].name);
+                if nearest != own {
+                    missed.push(format!(
+                        "{} -> {}: {question}",
+                        kind.name, self.kinds[nearest].name
+                    ));
                 }
             }
         }
-        (right, all)
+        (all, missed)
     }
 
     /// The similarity of every pair of the sentences.
@@ -138,8 +146,13 @@ fn the_table_ranks_pairs_of_sentences_as_the_encoder_does() {
 #[test]
 fn the_table_finds_a_question_s_kind_among_descriptions() {
     let evaluation = Evaluation::read();
-    let (right, all) = evaluation.recognised(&StaticTable::bundled().unwrap());
-    let (encoder_right, _) = evaluation.recognised(minilm());
-    println!("table {right}/{all}, encoder {encoder_right}/{all}");
-    assert!(right * 100 >= all * 80, "{right}/{all}");
+    let (all, missed) = evaluation.recognise(&StaticTable::bundled().unwrap());
+    let (_, missed_by_encoder) = evaluation.recognise(minilm());
+    println!("of {all} questions the table misses {missed:#?}");
+    println!("the encoder misses {missed_by_encoder:#?}");
+    assert!(
+        missed.len() * 100 <= all * 20,
+        "{} of {all} missed",
+        missed.len()
+    );
 }
