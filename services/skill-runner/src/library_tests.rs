@@ -546,3 +546,75 @@ async fn word_problems_are_calculated() {
     .await;
     assert!(observation.failure.is_some());
 }
+
+#[derive(serde::Deserialize)]
+struct Paraphrase {
+    kind: String,
+    text: String,
+}
+
+#[test]
+fn paraphrases_find_the_solver_of_the_original() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/paraphrases/paraphrases.jsonl"
+    );
+    let content = std::fs::read_to_string(path).unwrap();
+    let paraphrases: Vec<Paraphrase> = content
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(paraphrases.len(), 200);
+    let mut missed_by_words = 0;
+    for Paraphrase { kind, text } in &paraphrases {
+        let (skill, image, wanted, expected) = match kind.as_str() {
+            "LineIntersection" => (
+                "diagram-reasoning",
+                "line-paths",
+                AnswerKind::Integer,
+                "line-intersections",
+            ),
+            "CountingRowsAndColumns" => (
+                "diagram-reasoning",
+                "grid",
+                AnswerKind::ShortText,
+                "grid-size",
+            ),
+            "NestedSquares" => (
+                "diagram-reasoning",
+                "nested-squares",
+                AnswerKind::Integer,
+                "nested-squares",
+            ),
+            "TouchingCircle.touching" => (
+                "diagram-reasoning",
+                "circle-pair",
+                AnswerKind::YesNo,
+                "circle-touch",
+            ),
+            "TouchingCircle.overlapping" => (
+                "diagram-reasoning",
+                "circle-pair",
+                AnswerKind::YesNo,
+                "circle-overlap",
+            ),
+            "ReceiptTotal" => (
+                "ocr-problem",
+                "document",
+                AnswerKind::Number,
+                "receipt-total",
+            ),
+            other => panic!("{other}"),
+        };
+        assert_eq!(
+            solver(skill, text, &wanted, Some(image)),
+            expected,
+            "{text}"
+        );
+        missed_by_words += usize::from(solver(skill, text, &wanted, None) != expected);
+    }
+    assert!(
+        missed_by_words <= 4,
+        "{missed_by_words} of 200 by words alone"
+    );
+}

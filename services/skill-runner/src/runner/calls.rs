@@ -165,7 +165,7 @@ impl Caller {
                 let calls = reply.usage.calls.max(1);
                 reservation.settle(&Usage {
                     calls,
-                    ..reply.usage.clone()
+                    ..reply.usage
                 });
                 Ok(reply)
             }
