@@ -108,11 +108,15 @@ impl Grid {
             .chain(&self.vertical)
             .map(|r| r.cover);
         let weakest = cover.fold(1.0, f64::min);
-        // One cell alone may be any rectangle.
-        let shape = if self.rows() * self.columns() > 1 {
-            1.0
-        } else {
-            0.4
+        // One cell alone may be any rectangle, and one lone line across others is rarely a table.
+        let shape = match (
+            self.rows() * self.columns(),
+            self.horizontal.len(),
+            self.vertical.len(),
+        ) {
+            (0 | 1, ..) => 0.4,
+            (_, 1, _) | (_, _, 1) => 0.8,
+            _ => 1.0,
         };
         // Lines of a grid keep their distance; nested or scattered rectangles do not.
         let even = evenness(&self.horizontal).min(evenness(&self.vertical));
@@ -226,7 +230,8 @@ fn rules(mask: &[bool], width: usize) -> Vec<Rule> {
     split_filled(found)
 }
 
-/// A filled header row is much thicker than a line: its two edges are the lines.
+/// A filled header row is much thicker than a line: its two edges are the lines, though it may
+/// also be no ruling at all, which halves its cover.
 fn split_filled(rules: Vec<Rule>) -> Vec<Rule> {
     let mut thickness: Vec<f64> = rules.iter().map(Rule::thickness).collect();
     let typical = quantile(&mut thickness, 0.5);
@@ -234,7 +239,13 @@ fn split_filled(rules: Vec<Rule>) -> Vec<Rule> {
         .into_iter()
         .flat_map(|r| {
             let filled = r.thickness() > (5.0 * typical).max(10.0);
-            let edges = [Rule { last: r.first, ..r }, Rule { first: r.last, ..r }];
+            let edge = |y: usize| Rule {
+                first: y,
+                last: y,
+                cover: r.cover / 2.0,
+                ..r
+            };
+            let edges = [edge(r.first), edge(r.last)];
             let whole = [r];
             if filled {
                 edges.to_vec()

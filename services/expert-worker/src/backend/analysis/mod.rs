@@ -11,6 +11,8 @@ mod grid;
 mod ink;
 mod polygon;
 mod polyline;
+#[cfg(test)]
+mod scenes;
 mod squares;
 mod strokes;
 #[cfg(test)]
