@@ -132,7 +132,7 @@ async fn a_dropped_call_kills_its_program() {
     let (folder, program) = script("echo $$ > \"$(dirname \"$0\")/pid\"; exec sleep 60");
     let tesseract = reader(&program, Duration::from_secs(60));
     let image = white();
-    let call = tokio::time::timeout(Duration::from_millis(400), tesseract.read(&image));
+    let call = timeout(Duration::from_millis(400), tesseract.read(&image));
     assert!(call.await.is_err());
     assert_ends(&folder).await;
 }
