@@ -96,7 +96,7 @@ fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
     let text = files
         .get(SKILL_FILE)
         .and_then(|content| std::str::from_utf8(content).ok());
-    let Some(Ok((front, body))) = text.map(front_matter::parse) else {
+    let Some(Ok((front, _))) = text.map(front_matter::parse) else {
         return Vec::new();
     };
     let mut messages = Vec::new();
@@ -135,9 +135,6 @@ fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
             "{key:?} is not a key of the Agent Skills standard; it is ignored"
         ));
     }
-    if body.is_empty() && !files.keys().any(|path| solver_name(path).is_some()) {
-        messages.push("there are neither instructions nor solvers".to_owned());
-    }
     messages
         .into_iter()
         .map(|message| Finding::warning(SKILL_FILE, message))
@@ -146,6 +143,13 @@ fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
 
 fn skill_warnings(skill: &Skill) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let header = skill.header();
+    if skill.instructions().is_empty() && header.solvers.is_empty() && !header.direct {
+        findings.push(Finding::warning(
+            SKILL_FILE,
+            "there are neither instructions nor solvers",
+        ));
+    }
     let dispatch = skill.dispatch();
     let mut reachable: BTreeSet<&str> = dispatch.default.as_deref().into_iter().collect();
     reachable.extend(dispatch.rules.iter().map(|rule| rule.solver.as_str()));

@@ -501,7 +501,10 @@ async fn diagrams_are_measured_by_the_pairs_expert() {
             .iter()
             .map(|call| call.operation.clone())
             .collect();
-        assert_eq!(operations.last().map(String::as_str), Some(operation));
+        assert!(
+            operations.iter().any(|made| made == operation),
+            "{operations:?}"
+        );
         assert!(operations.len() <= 2);
     }
 }
