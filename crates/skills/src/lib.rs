@@ -18,6 +18,7 @@
 //! Nothing here does I/O beyond reading a folder, calls an expert or knows one by name.
 
 mod bundle;
+mod check;
 mod dispatch;
 mod error;
 mod format;

@@ -10,11 +10,12 @@ use maestro_core::{
 
 use crate::{
     bundle::{self, Files},
+    check::{check_kind, check_kinds},
     dispatch::{Dispatch, ImageProbe, KeywordRule},
     error::SkillError,
     format::{DispatchFile, ProbeFile, ProbeTarget, RuleFile, SkillFile},
     front_matter::{self, FrontMatter, SKILL_FILE},
-    solver::{Solver, check_kind, check_kinds},
+    solver::Solver,
     step::{Action, Step},
     yaml::{self, Place},
 };

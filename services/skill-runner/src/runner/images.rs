@@ -14,6 +14,9 @@ const MAX_DECODE_BYTES: u64 = 256 << 20;
 /// Longest side of an image that is made.
 const MAX_OUTPUT_SIDE: u32 = 4096;
 
+/// Bounds beyond this count as this, in pixels.
+const FAR: f64 = 1e9;
+
 /// A part of an image in whole pixels. It lies within the image and is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PixelBox {
@@ -46,7 +49,7 @@ pub(crate) fn clamp(crop: &CropBox, width: u32, height: u32) -> Option<PixelBox>
         CropUnit::Fractions => (f64::from(width), f64::from(height)),
     };
     let [left, top, right, bottom] = crop.bounds;
-    let margin = f64::from(crop.margin.max(0.0));
+    let margin = f64::from(crop.margin.clamp(0.0, 10.0));
     let (left, width) = side(left * scale.0, right * scale.0, margin, width);
     let (top, height) = side(top * scale.1, bottom * scale.1, margin, height);
     Some(PixelBox {
@@ -59,6 +62,8 @@ pub(crate) fn clamp(crop: &CropBox, width: u32, height: u32) -> Option<PixelBox>
 
 /// Start and length within 0..`size` of the side from `a` to `b`.
 fn side(a: f64, b: f64, margin: f64, size: u32) -> (u32, u32) {
+    // Far outside is as good as further outside, and sums stay finite.
+    let (a, b) = (a.clamp(-FAR, FAR), b.clamp(-FAR, FAR));
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
     let margin = (high - low) * margin;
     let last = f64::from(size);
@@ -157,6 +162,9 @@ mod tests {
             taken(crop([500.0, 500.0, 600.0, 600.0], CropUnit::Pixels, 0.0)),
             Some((99, 49, 1, 1))
         );
+        let (least, most) = (f64::MIN, f64::MAX);
+        let whole = crop([least, least, most, most], CropUnit::Fractions, 10.0);
+        assert_eq!(taken(whole), Some((0, 0, 100, 50)));
         assert_eq!(
             taken(crop([f64::NAN, 0.0, 1.0, 1.0], CropUnit::Pixels, 0.0)),
             None

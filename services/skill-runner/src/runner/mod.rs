@@ -5,6 +5,7 @@ mod execute;
 mod images;
 mod ledger;
 mod reply;
+mod scope;
 mod select;
 mod text;
 mod vote;
