@@ -5,6 +5,7 @@ mod calibration;
 mod company;
 mod date;
 mod layout;
+mod names;
 mod total;
 mod words;
 
@@ -44,3 +45,6 @@ pub fn date(lines: &[Line]) -> Option<Field> {
 pub fn company(lines: &[Line]) -> Option<Field> {
     company::company(&layout::rows(lines))
 }
+
+#[cfg(test)]
+mod tests;
