@@ -1,1 +1,36 @@
-//! `maestro-policy`.
+//! Policies: what decides the next action of an episode.
+//!
+//! The **scorer** is the default. It embeds the question, scores every candidate action by its
+//! *descriptions* and by what has happened so far, and takes one from the distribution. Candidates
+//! are the pairs that may be called and the observations that may be answered with; the number of
+//! either is free, so entries that no training has seen work at once. No name or identifier is an
+//! input.
+//!
+//! ```text
+//! Snapshot ──► EmbeddingCache ──► Prepared            (per registry change, off the hot path)
+//! DecideRequest ──► actions ──► features ──► Scorer ──► Distribution ──► Decision
+//!                   masks       named        burn       softmax, sample   with its trace
+//! ```
+//!
+//! Everything up to the network and after it is a pure function, used alike for serving and
+//! training.
+
+pub mod actions;
+pub mod distribution;
+pub mod embeddings;
+pub mod features;
+pub mod prepared;
+pub mod scorer;
+pub mod trace;
+
+mod error;
+mod serving;
+
+pub use embeddings::{EmbeddingCache, Embeddings};
+pub use error::PolicyError;
+pub use features::{Column, Features};
+pub use prepared::Prepared;
+pub use scorer::{Scorer, ScorerConfig};
+pub use serving::{
+    KIND, Runtime, ScorerPolicy, ServingConfig, manifest, manifest_content, parse_manifest, weights,
+};

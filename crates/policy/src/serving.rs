@@ -1,0 +1,488 @@
+//! The scorer as a policy: artefacts in, decisions out.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_store::{ModuleSnapshot, SafetensorsStore};
+use maestro_core::{
+    Digest, Timestamp,
+    episode::{Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, Trace},
+    ports::{DecideRequest, PolicyManifest},
+    registry::Snapshot,
+};
+use maestro_models::{DeviceSetting, TextEmbedder};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    actions::{PossibleAction, possible_actions},
+    distribution::{Distribution, uniform},
+    embeddings::{Embeddings, QuestionCache},
+    error::PolicyError,
+    features::{Features, STATE_COLUMNS, features},
+    prepared::Prepared,
+    scorer::{Batch, Scorer, ScorerConfig},
+    trace::{self, ScorerTrace},
+};
+
+/// The family that [`PolicyManifest::kind`] names.
+pub const KIND: &str = "scorer";
+/// Notes of a manifest that a scorer needs: its [`ScorerConfig`] as JSON, the digest of the
+/// embedder that it was made for, and the layout of its inputs.
+const NOTE_CONFIG: &str = "config";
+const NOTE_EMBEDDER: &str = "embedder";
+const NOTE_LAYOUT: &str = "layout";
+/// Questions whose vectors are kept, twice.
+const CACHED_QUESTIONS: usize = 2048;
+
+/// How a policy serves. Not part of its version.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServingConfig {
+    /// Divides the logits before the softmax: below 1 sharpens, above 1 flattens.
+    pub temperature: f32,
+}
+
+impl Default for ServingConfig {
+    fn default() -> Self {
+        Self { temperature: 1.0 }
+    }
+}
+
+impl ServingConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] naming the setting.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if self.temperature.is_finite() && self.temperature > 0.0 {
+            return Ok(());
+        }
+        Err(PolicyError::Config {
+            field: "temperature",
+            reason: format!("is {}; must be finite and more than 0", self.temperature),
+        })
+    }
+}
+
+/// The device and the embedder that all policies of a process share.
+#[derive(Clone)]
+pub struct Runtime {
+    device: Device,
+    device_name: String,
+    embedder: Arc<dyn TextEmbedder>,
+    serving: ServingConfig,
+}
+
+impl Runtime {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`PolicyError::Model`] where this build does not have it, [`PolicyError::Config`].
+    pub fn open(
+        device: DeviceSetting,
+        embedder: Arc<dyn TextEmbedder>,
+        serving: ServingConfig,
+    ) -> Result<Self, PolicyError> {
+        serving.validate()?;
+        Ok(Self {
+            device: device.open()?,
+            device_name: device.to_string(),
+            embedder,
+            serving,
+        })
+    }
+
+    /// The device as configured.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    /// What embeds questions and descriptions.
+    pub fn embedder(&self) -> &Arc<dyn TextEmbedder> {
+        &self.embedder
+    }
+
+    /// Makes a snapshot ready for decisions.
+    pub fn prepare(&self, snapshot: Arc<Snapshot>, embeddings: Embeddings) -> Prepared {
+        Prepared::new(snapshot, embeddings, &self.device)
+    }
+}
+
+/// A scorer that decides.
+pub struct ScorerPolicy {
+    scorer: Scorer,
+    config: ScorerConfig,
+    manifest: PolicyManifest,
+    version: Digest,
+    runtime: Runtime,
+    questions: QuestionCache,
+}
+
+impl fmt::Debug for ScorerPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScorerPolicy")
+            .field("version", &self.version)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ScorerPolicy {
+    /// The policy before any training. The same settings always give the same version.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`], or [`PolicyError::Weights`] where they cannot be serialised.
+    pub fn untrained(config: ScorerConfig, runtime: Runtime) -> Result<Self, PolicyError> {
+        config.validate()?;
+        check_dim(&config, &runtime)?;
+        let scorer = config.init(&runtime.device);
+        let notes = BTreeMap::from([("training".to_owned(), "none".to_owned())]);
+        let manifest = manifest(&scorer, &config, &runtime, Timestamp::UNIX_EPOCH, notes)?;
+        let version = Digest::of(&manifest_content(&manifest)?);
+        Ok(Self::assemble(scorer, config, manifest, version, runtime))
+    }
+
+    /// A policy from its artefacts: the bytes of its manifest, whose digest is the version, and
+    /// the weights.
+    ///
+    /// # Errors
+    /// [`PolicyError::Manifest`] where it is of another kind, layout or embedder;
+    /// [`PolicyError::Weights`] where they are damaged or of another shape.
+    pub fn load(
+        manifest_json: &[u8],
+        weights: &[u8],
+        runtime: Runtime,
+    ) -> Result<Self, PolicyError> {
+        let manifest = parse_manifest(manifest_json)?;
+        let config = check_manifest(&manifest, &runtime)?;
+        if Digest::of(weights) != manifest.weights {
+            let message = format!("they are not those of the digest {}", manifest.weights);
+            return Err(PolicyError::Weights(message));
+        }
+        let mut scorer = config.init(&runtime.device);
+        let mut store = SafetensorsStore::from_bytes(Some(weights.to_vec()));
+        let result = scorer
+            .load_from(&mut store)
+            .map_err(|error| PolicyError::Weights(error.to_string()))?;
+        if let Some(name) = result.unused.first() {
+            return Err(PolicyError::Weights(format!("no place for tensor {name}")));
+        }
+        let version = Digest::of(manifest_json);
+        Ok(Self::assemble(scorer, config, manifest, version, runtime))
+    }
+
+    fn assemble(
+        scorer: Scorer,
+        config: ScorerConfig,
+        manifest: PolicyManifest,
+        version: Digest,
+        runtime: Runtime,
+    ) -> Self {
+        Self {
+            scorer,
+            config,
+            version,
+            manifest,
+            runtime,
+            questions: QuestionCache::new(CACHED_QUESTIONS),
+        }
+    }
+
+    /// Digest of the manifest.
+    pub fn version(&self) -> &Digest {
+        &self.version
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &PolicyManifest {
+        &self.manifest
+    }
+
+    /// The network's shape.
+    pub fn config(&self) -> &ScorerConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn scorer(&self) -> &Scorer {
+        &self.scorer
+    }
+
+    /// The weights as safetensors.
+    ///
+    /// # Errors
+    /// [`PolicyError::Weights`] where they cannot be serialised.
+    pub fn weights(&self) -> Result<Vec<u8>, PolicyError> {
+        weights(&self.scorer)
+    }
+
+    /// Decides one request.
+    ///
+    /// # Errors
+    /// Why nothing could be chosen.
+    pub fn decide(
+        &self,
+        prepared: &Prepared,
+        request: &DecideRequest,
+    ) -> Result<Decision, Failure> {
+        self.decide_batch(prepared, &[request])
+            .pop()
+            .unwrap_or_else(|| Err(Failure::new(FailureKind::Unavailable, "no decision")))
+    }
+
+    /// Decides several requests in one forward pass, each as if it were alone.
+    pub fn decide_batch(
+        &self,
+        prepared: &Prepared,
+        requests: &[&DecideRequest],
+    ) -> Vec<Result<Decision, Failure>> {
+        let possible: Vec<Result<Vec<PossibleAction<'_>>, Failure>> = requests
+            .iter()
+            .map(|request| possible_actions(request, prepared.snapshot()))
+            .collect();
+        let open: Vec<(&DecideRequest, &[PossibleAction<'_>])> = requests
+            .iter()
+            .zip(&possible)
+            .filter_map(|(request, actions)| Some((*request, actions.as_deref().ok()?)))
+            .collect();
+        let mut decided = match self.score(prepared, &open) {
+            Ok(decided) => decided.into_iter(),
+            Err(error) => {
+                let failure = Failure::new(FailureKind::Unavailable, error.to_string());
+                return requests.iter().map(|_| Err(failure.clone())).collect();
+            }
+        };
+        possible
+            .into_iter()
+            .map(|actions| {
+                actions.and_then(|_| {
+                    let missing = || Err(Failure::new(FailureKind::Unavailable, "no decision"));
+                    decided.next().unwrap_or_else(missing)
+                })
+            })
+            .collect()
+    }
+
+    /// Features, one forward pass, and an action for each request.
+    fn score(
+        &self,
+        prepared: &Prepared,
+        open: &[(&DecideRequest, &[PossibleAction<'_>])],
+    ) -> Result<Vec<Result<Decision, Failure>>, PolicyError> {
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let texts: Vec<&str> = open
+            .iter()
+            .map(|(request, _)| request.task.question.as_str())
+            .collect();
+        let questions = self.questions.embed(&*self.runtime.embedder, &texts)?;
+        let features: Vec<Features> = open
+            .iter()
+            .zip(&questions)
+            .map(|((request, actions), question)| features(request, actions, prepared, question))
+            .collect();
+        let batch = Batch::collate(&features, prepared.table().clone(), &self.runtime.device);
+        let [_, actions] = batch.present.dims();
+        let scores = self.scorer.forward(batch);
+        let logits = values(scores.logits)?;
+        let inputs = values(scores.inputs)?;
+        let width = self.config.inputs();
+        let decided = open
+            .iter()
+            .zip(&features)
+            .zip(
+                logits
+                    .chunks_exact(actions)
+                    .zip(inputs.chunks_exact(actions * width)),
+            )
+            .map(|(((request, _), features), (logits, inputs))| {
+                let rows = features.rows.len();
+                let inputs: Vec<&[f32]> = inputs.chunks_exact(width).take(rows).collect();
+                self.conclude(prepared, request, features, &logits[..rows], &inputs)
+            })
+            .collect();
+        Ok(decided)
+    }
+
+    fn conclude(
+        &self,
+        prepared: &Prepared,
+        request: &DecideRequest,
+        features: &Features,
+        logits: &[f32],
+        inputs: &[&[f32]],
+    ) -> Result<Decision, Failure> {
+        let temperature = self.runtime.serving.temperature;
+        let distribution = Distribution::new(logits, temperature).ok_or_else(|| {
+            Failure::new(
+                FailureKind::Unavailable,
+                "the policy's scores are not numbers",
+            )
+        })?;
+        let at = uniform(request.seed, &request.episode, request.step);
+        let taken = distribution.take(request.mode, at);
+        let sorted: Vec<&[f32]> = distribution.order.iter().map(|at| inputs[*at]).collect();
+        let trace = ScorerTrace::new(temperature, STATE_COLUMNS, &sorted).encode();
+        let alternatives: Vec<Alternative> = distribution
+            .order
+            .iter()
+            .zip(&distribution.probabilities)
+            .map(|(at, probability)| Alternative {
+                choice: features.rows[*at].choice.clone(),
+                probability: *probability as f32,
+            })
+            .collect();
+        Ok(Decision {
+            action: action(&alternatives[taken.rank].choice),
+            log_prob: taken.log_prob,
+            probability: taken.probability as f32,
+            mode: request.mode,
+            alternatives,
+            policy_version: self.version.to_string(),
+            catalogue: prepared.snapshot().digest,
+            revision: prepared.snapshot().revision,
+            trace: Some(Trace::Inline(trace::FORMAT.to_owned(), trace)),
+        })
+    }
+
+    /// Logits of the actions of a trace, in the order of the decision's alternatives, divided by
+    /// the trace's temperature.
+    ///
+    /// # Errors
+    /// [`PolicyError::Trace`] where the trace is of another network.
+    pub fn logits_of(&self, trace: &ScorerTrace) -> Result<Vec<f32>, PolicyError> {
+        let inputs = trace.inputs();
+        let width = self.config.inputs();
+        if inputs.iter().any(|row| row.len() != width) {
+            return Err(PolicyError::Trace("it has another number of inputs"));
+        }
+        let data = TensorData::new(inputs.concat(), [inputs.len(), width]);
+        let logits = self
+            .scorer
+            .head(Tensor::from_data(data, &self.runtime.device));
+        let logits = logits.div_scalar(trace.temperature);
+        values(logits)
+    }
+}
+
+fn action(choice: &Choice) -> Action {
+    match choice {
+        Choice::Invoke(pair) => Action::Invoke {
+            pair: pair.clone(),
+            query: String::new(),
+        },
+        Choice::AnswerObservation(step) => Action::Answer(Answer::Observation(*step)),
+        // The scorer lists none.
+        Choice::AnswerText => Action::Answer(Answer::Text(String::new())),
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, PolicyError> {
+    tensor
+        .try_into_vec_as::<f32>()
+        .map_err(|error| PolicyError::Execution(error.to_string()))
+}
+
+fn check_dim(config: &ScorerConfig, runtime: &Runtime) -> Result<(), PolicyError> {
+    let dim = runtime.embedder.dim();
+    if config.dim == dim {
+        return Ok(());
+    }
+    Err(PolicyError::Config {
+        field: "dim",
+        reason: format!(
+            "is {}, but the embedder's vectors have length {dim}",
+            config.dim
+        ),
+    })
+}
+
+/// The manifest of a network.
+///
+/// # Errors
+/// [`PolicyError::Weights`] where the weights cannot be serialised.
+pub fn manifest(
+    scorer: &Scorer,
+    config: &ScorerConfig,
+    runtime: &Runtime,
+    created_at: Timestamp,
+    mut notes: BTreeMap<String, String>,
+) -> Result<PolicyManifest, PolicyError> {
+    let json =
+        serde_json::to_string(config).map_err(|error| PolicyError::Manifest(error.to_string()))?;
+    notes.insert(NOTE_CONFIG.into(), json);
+    notes.insert(NOTE_EMBEDDER.into(), runtime.embedder.digest().into());
+    notes.insert(NOTE_LAYOUT.into(), trace::FORMAT.into());
+    Ok(PolicyManifest {
+        kind: KIND.into(),
+        weights: Digest::of(&weights(scorer)?),
+        created_at,
+        notes,
+    })
+}
+
+/// The weights of a network as safetensors.
+///
+/// # Errors
+/// [`PolicyError::Weights`] where they cannot be serialised.
+pub fn weights(scorer: &Scorer) -> Result<Vec<u8>, PolicyError> {
+    // Without metadata, whose order would change from run to run and with it the digest.
+    let mut store = SafetensorsStore::from_bytes(None).clear_metadata();
+    scorer
+        .save_into(&mut store)
+        .and_then(|()| store.get_bytes())
+        .map_err(|error| PolicyError::Weights(error.to_string()))
+}
+
+/// The bytes of a manifest, as the policy store keeps them; their digest is the version.
+///
+/// # Errors
+/// [`PolicyError::Manifest`] where they cannot be made.
+pub fn manifest_content(manifest: &PolicyManifest) -> Result<Vec<u8>, PolicyError> {
+    serde_json::to_vec(manifest).map_err(|error| PolicyError::Manifest(error.to_string()))
+}
+
+/// Reads the bytes of a manifest.
+///
+/// # Errors
+/// [`PolicyError::Manifest`] with what is wrong.
+pub fn parse_manifest(json: &[u8]) -> Result<PolicyManifest, PolicyError> {
+    serde_json::from_slice(json).map_err(|error| PolicyError::Manifest(error.to_string()))
+}
+
+fn check_manifest(
+    manifest: &PolicyManifest,
+    runtime: &Runtime,
+) -> Result<ScorerConfig, PolicyError> {
+    let refuse = |reason: String| Err(PolicyError::Manifest(reason));
+    if manifest.kind != KIND {
+        return refuse(format!("its kind is {:?}, not {KIND:?}", manifest.kind));
+    }
+    let note = |name: &str| {
+        manifest
+            .notes
+            .get(name)
+            .ok_or_else(|| PolicyError::Manifest(format!("it has no note {name:?}")))
+    };
+    let layout = note(NOTE_LAYOUT)?;
+    if layout != trace::FORMAT {
+        return refuse(format!("its layout is {layout:?}, not {:?}", trace::FORMAT));
+    }
+    let embedder = note(NOTE_EMBEDDER)?;
+    if embedder != runtime.embedder.digest() {
+        let own = runtime.embedder.digest();
+        return refuse(format!(
+            "it was made for the embedder {embedder}, not {own}"
+        ));
+    }
+    let config: ScorerConfig = serde_json::from_str(note(NOTE_CONFIG)?)
+        .map_err(|error| PolicyError::Manifest(format!("note config: {error}")))?;
+    config.validate()?;
+    check_dim(&config, runtime)?;
+    Ok(config)
+}
+
+#[cfg(test)]
+#[path = "serving_tests.rs"]
+mod tests;
