@@ -19,12 +19,14 @@ use maestro_core::{
 use maestro_proto::v1::{
     self, DescribeRequest, DescribeResponse, InvokeRequest, InvokeResponse,
     expert_service_server::{ExpertService, ExpertServiceServer},
+    skill_service_client::SkillServiceClient,
 };
 use maestro_registry::MemoryRegistry;
 use maestro_rpc::{ClientConfig, SkillClient};
 use maestro_skill_runner::{Config, RunnerConfig, Running, library, start};
 use maestro_skills::Skill;
-use tonic::{Request, Response, Status};
+use maestro_wire::ToProto;
+use tonic::{Code, Request, Response, Status};
 use url::Url;
 
 #[derive(Default)]
@@ -227,14 +229,19 @@ async fn a_full_runner_says_so() {
         ..RunnerConfig::default()
     };
     let service = service(config).await;
+    // The port's client would try again; what the runner says is seen below it.
+    let client = SkillServiceClient::connect(format!("http://{}", service.running.address()))
+        .await
+        .unwrap();
+    let (mut one, mut other) = (client.clone(), client);
     let (first, second) = tokio::join!(
-        service.client.run(request(&service.skill)),
-        service.client.run(request(&service.skill))
+        one.run(request(&service.skill).to_proto()),
+        other.run(request(&service.skill).to_proto())
     );
-    let refused: Vec<FailureKind> = [first, second]
+    let refused: Vec<Code> = [first, second]
         .into_iter()
         .filter_map(|run| run.err())
-        .map(|f| f.kind)
+        .map(|status| status.code())
         .collect();
-    assert_eq!(refused, [FailureKind::Overloaded]);
+    assert_eq!(refused, [Code::ResourceExhausted]);
 }
