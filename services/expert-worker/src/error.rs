@@ -62,10 +62,10 @@ pub enum ExpertWorkerError {
 }
 
 impl ExpertWorkerError {
-    pub(crate) fn backend(kind: BackendKind, reason: impl ToString) -> Self {
+    pub(crate) fn backend(kind: BackendKind, reason: impl Into<String>) -> Self {
         Self::Backend {
             kind,
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 }

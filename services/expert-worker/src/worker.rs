@@ -100,7 +100,11 @@ impl Worker {
 
     pub(crate) fn set_state(&self, name: &ExpertName, state: ExpertState) {
         self.states.send_if_modified(|states| {
-            states.insert(name.clone(), state.clone()).as_ref() != Some(&state)
+            let changed = states.get(name) != Some(&state);
+            if changed {
+                states.insert(name.clone(), state);
+            }
+            changed
         });
     }
 

@@ -70,8 +70,9 @@ pub(super) struct ProgramReader {
 
 impl ProgramReader {
     pub(super) fn new(config: TesseractConfig) -> Result<Self, ExpertWorkerError> {
-        let reader = Tesseract::new(config)
-            .map_err(|error| ExpertWorkerError::backend(BackendKind::Tesseract, error))?;
+        let reader = Tesseract::new(config).map_err(|error| {
+            ExpertWorkerError::backend(BackendKind::Tesseract, error.to_string())
+        })?;
         Ok(Self { reader })
     }
 }
@@ -82,7 +83,7 @@ impl Backend for ProgramReader {
         self.reader
             .warm_up()
             .await
-            .map_err(|error| ExpertWorkerError::backend(BackendKind::Tesseract, error))
+            .map_err(|error| ExpertWorkerError::backend(BackendKind::Tesseract, error.to_string()))
     }
 
     async fn invoke(&self, call: &ExpertCall, images: &Images) -> Result<ExpertReply, Failure> {

@@ -216,8 +216,8 @@ pub(super) fn status_failure(status: u16, body: &[u8]) -> Failure {
         429 => Failure::new(FailureKind::Overloaded, message),
         408 | 504 => Failure::new(FailureKind::Timeout, message),
         // The key, the account or the model's name: nothing that another input would cure.
-        401 | 402 | 403 | 404 => failed(message),
-        400..=499 => rejected(message),
+        401..=404 => failed(message),
+        400 | 405..=499 => rejected(message),
         _ => failed(message),
     }
 }
