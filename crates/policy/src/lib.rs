@@ -23,14 +23,18 @@ pub mod prepared;
 pub mod scorer;
 pub mod trace;
 
+mod artefact;
+mod columns;
 mod error;
+mod runtime;
 mod serving;
 
+pub use artefact::{KIND, manifest, manifest_content, parse_manifest, weights};
+pub use columns::Column;
 pub use embeddings::{EmbeddingCache, Embeddings};
 pub use error::PolicyError;
-pub use features::{Column, Features};
+pub use features::Features;
 pub use prepared::Prepared;
+pub use runtime::{Runtime, ServingConfig};
 pub use scorer::{Scorer, ScorerConfig};
-pub use serving::{
-    KIND, Runtime, ScorerPolicy, ServingConfig, manifest, manifest_content, parse_manifest, weights,
-};
+pub use serving::ScorerPolicy;

@@ -1,112 +1,32 @@
 //! The scorer as a policy: artefacts in, decisions out.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt};
 
-use burn::tensor::{Device, Tensor, TensorData};
-use burn_store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::{Tensor, TensorData};
 use maestro_core::{
     Digest, Timestamp,
     episode::{Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, Trace},
     ports::{DecideRequest, PolicyManifest},
-    registry::Snapshot,
 };
-use maestro_models::{DeviceSetting, TextEmbedder};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     actions::{PossibleAction, possible_actions},
+    artefact::{
+        check_dim, check_manifest, manifest, manifest_content, parse_manifest, read_weights,
+        weights,
+    },
     distribution::{Distribution, uniform},
-    embeddings::{Embeddings, QuestionCache},
+    embeddings::QuestionCache,
     error::PolicyError,
     features::{Features, STATE_COLUMNS, features},
     prepared::Prepared,
+    runtime::Runtime,
     scorer::{Batch, Scorer, ScorerConfig},
     trace::{self, ScorerTrace},
 };
 
-/// The family that [`PolicyManifest::kind`] names.
-pub const KIND: &str = "scorer";
-/// Notes of a manifest that a scorer needs: its [`ScorerConfig`] as JSON, the digest of the
-/// embedder that it was made for, and the layout of its inputs.
-const NOTE_CONFIG: &str = "config";
-const NOTE_EMBEDDER: &str = "embedder";
-const NOTE_LAYOUT: &str = "layout";
 /// Questions whose vectors are kept, twice.
 const CACHED_QUESTIONS: usize = 2048;
-
-/// How a policy serves. Not part of its version.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ServingConfig {
-    /// Divides the logits before the softmax: below 1 sharpens, above 1 flattens.
-    pub temperature: f32,
-}
-
-impl Default for ServingConfig {
-    fn default() -> Self {
-        Self { temperature: 1.0 }
-    }
-}
-
-impl ServingConfig {
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`PolicyError::Config`] naming the setting.
-    pub fn validate(&self) -> Result<(), PolicyError> {
-        if self.temperature.is_finite() && self.temperature > 0.0 {
-            return Ok(());
-        }
-        Err(PolicyError::Config {
-            field: "temperature",
-            reason: format!("is {}; must be finite and more than 0", self.temperature),
-        })
-    }
-}
-
-/// The device and the embedder that all policies of a process share.
-#[derive(Clone)]
-pub struct Runtime {
-    device: Device,
-    device_name: String,
-    embedder: Arc<dyn TextEmbedder>,
-    serving: ServingConfig,
-}
-
-impl Runtime {
-    /// Opens the device.
-    ///
-    /// # Errors
-    /// [`PolicyError::Model`] where this build does not have it, [`PolicyError::Config`].
-    pub fn open(
-        device: DeviceSetting,
-        embedder: Arc<dyn TextEmbedder>,
-        serving: ServingConfig,
-    ) -> Result<Self, PolicyError> {
-        serving.validate()?;
-        Ok(Self {
-            device: device.open()?,
-            device_name: device.to_string(),
-            embedder,
-            serving,
-        })
-    }
-
-    /// The device as configured.
-    pub fn device_name(&self) -> &str {
-        &self.device_name
-    }
-
-    /// What embeds questions and descriptions.
-    pub fn embedder(&self) -> &Arc<dyn TextEmbedder> {
-        &self.embedder
-    }
-
-    /// Makes a snapshot ready for decisions.
-    pub fn prepare(&self, snapshot: Arc<Snapshot>, embeddings: Embeddings) -> Prepared {
-        Prepared::new(snapshot, embeddings, &self.device)
-    }
-}
 
 /// A scorer that decides.
 pub struct ScorerPolicy {
@@ -159,14 +79,7 @@ impl ScorerPolicy {
             let message = format!("they are not those of the digest {}", manifest.weights);
             return Err(PolicyError::Weights(message));
         }
-        let mut scorer = config.init(&runtime.device);
-        let mut store = SafetensorsStore::from_bytes(Some(weights.to_vec()));
-        let result = scorer
-            .load_from(&mut store)
-            .map_err(|error| PolicyError::Weights(error.to_string()))?;
-        if let Some(name) = result.unused.first() {
-            return Err(PolicyError::Weights(format!("no place for tensor {name}")));
-        }
+        let scorer = read_weights(&config, weights, &runtime)?;
         let version = Digest::of(manifest_json);
         Ok(Self::assemble(scorer, config, manifest, version, runtime))
     }
@@ -382,105 +295,6 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, PolicyError> {
     tensor
         .try_into_vec_as::<f32>()
         .map_err(|error| PolicyError::Execution(error.to_string()))
-}
-
-fn check_dim(config: &ScorerConfig, runtime: &Runtime) -> Result<(), PolicyError> {
-    let dim = runtime.embedder.dim();
-    if config.dim == dim {
-        return Ok(());
-    }
-    Err(PolicyError::Config {
-        field: "dim",
-        reason: format!(
-            "is {}, but the embedder's vectors have length {dim}",
-            config.dim
-        ),
-    })
-}
-
-/// The manifest of a network.
-///
-/// # Errors
-/// [`PolicyError::Weights`] where the weights cannot be serialised.
-pub fn manifest(
-    scorer: &Scorer,
-    config: &ScorerConfig,
-    runtime: &Runtime,
-    created_at: Timestamp,
-    mut notes: BTreeMap<String, String>,
-) -> Result<PolicyManifest, PolicyError> {
-    let json =
-        serde_json::to_string(config).map_err(|error| PolicyError::Manifest(error.to_string()))?;
-    notes.insert(NOTE_CONFIG.into(), json);
-    notes.insert(NOTE_EMBEDDER.into(), runtime.embedder.digest().into());
-    notes.insert(NOTE_LAYOUT.into(), trace::FORMAT.into());
-    Ok(PolicyManifest {
-        kind: KIND.into(),
-        weights: Digest::of(&weights(scorer)?),
-        created_at,
-        notes,
-    })
-}
-
-/// The weights of a network as safetensors.
-///
-/// # Errors
-/// [`PolicyError::Weights`] where they cannot be serialised.
-pub fn weights(scorer: &Scorer) -> Result<Vec<u8>, PolicyError> {
-    // Without metadata, whose order would change from run to run and with it the digest.
-    let mut store = SafetensorsStore::from_bytes(None).clear_metadata();
-    scorer
-        .save_into(&mut store)
-        .and_then(|()| store.get_bytes())
-        .map_err(|error| PolicyError::Weights(error.to_string()))
-}
-
-/// The bytes of a manifest, as the policy store keeps them; their digest is the version.
-///
-/// # Errors
-/// [`PolicyError::Manifest`] where they cannot be made.
-pub fn manifest_content(manifest: &PolicyManifest) -> Result<Vec<u8>, PolicyError> {
-    serde_json::to_vec(manifest).map_err(|error| PolicyError::Manifest(error.to_string()))
-}
-
-/// Reads the bytes of a manifest.
-///
-/// # Errors
-/// [`PolicyError::Manifest`] with what is wrong.
-pub fn parse_manifest(json: &[u8]) -> Result<PolicyManifest, PolicyError> {
-    serde_json::from_slice(json).map_err(|error| PolicyError::Manifest(error.to_string()))
-}
-
-fn check_manifest(
-    manifest: &PolicyManifest,
-    runtime: &Runtime,
-) -> Result<ScorerConfig, PolicyError> {
-    let refuse = |reason: String| Err(PolicyError::Manifest(reason));
-    if manifest.kind != KIND {
-        return refuse(format!("its kind is {:?}, not {KIND:?}", manifest.kind));
-    }
-    let note = |name: &str| {
-        manifest
-            .notes
-            .get(name)
-            .ok_or_else(|| PolicyError::Manifest(format!("it has no note {name:?}")))
-    };
-    let layout = note(NOTE_LAYOUT)?;
-    if layout != trace::FORMAT {
-        return refuse(format!("its layout is {layout:?}, not {:?}", trace::FORMAT));
-    }
-    let embedder = note(NOTE_EMBEDDER)?;
-    if embedder != runtime.embedder.digest() {
-        let own = runtime.embedder.digest();
-        return refuse(format!(
-            "it was made for the embedder {embedder}, not {own}"
-        ));
-    }
-    let config: ScorerConfig = serde_json::from_str(note(NOTE_CONFIG)?)
-        .map_err(|error| PolicyError::Manifest(format!("note config: {error}")))?;
-    config.validate()?;
-    check_dim(&config, runtime)?;
-    Ok(config)
 }
 
 #[cfg(test)]

@@ -2,18 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use burn::{module::Param, tensor::activation::log_softmax};
+use burn::{
+    module::Param,
+    tensor::{Device, activation::log_softmax},
+};
 use maestro_core::{
     MicroUsd,
     answer::AnswerKind,
     episode::ServingMode,
-    registry::{Catalogue, ImageNeed, Modality},
+    registry::{Catalogue, ImageNeed, Modality, Snapshot},
     task::{Pair, Weights},
 };
+use maestro_models::DeviceSetting;
 
 use super::*;
 use crate::{
-    EmbeddingCache,
+    EmbeddingCache, ServingConfig,
+    artefact::{NOTE_CONFIG, NOTE_EMBEDDER},
     features::tests::{answered, expert, failed, failed_with, request, serve, skill, table},
 };
 
