@@ -3,6 +3,7 @@
 /// Messages, clients and servers of `maestro.v1`.
 #[expect(
     missing_docs,
+    unused_qualifications,
     clippy::all,
     reason = "generated; the comments stand in the proto files"
 )]

@@ -1,1 +1,12 @@
-//! `maestro-tests`.
+//! The cluster sandbox: real processes, a real etcd, a real OpenAI-compatible server.
+//!
+//! The programs are those beside the test's own (`target/debug`), built by
+//! `cargo build --workspace --bins`.
+
+mod cluster;
+mod openai;
+mod process;
+
+pub use cluster::{Cluster, local_up};
+pub use openai::ChatServer;
+pub use process::{Process, SandboxError, binary};

@@ -1,0 +1,46 @@
+//! The commands.
+
+mod episodes;
+mod experts;
+mod models;
+mod run;
+mod skills;
+mod up;
+
+use clap::CommandFactory;
+
+use crate::{
+    arguments::{Arguments, Bench, Command},
+    bench,
+    error::CliError,
+};
+
+/// Runs one command.
+pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Up(up) => up::up(up).await,
+        Command::Run(run) => run::run(run).await,
+        Command::Submit(submit) => episodes::submit(submit).await,
+        Command::Get(get) => episodes::get(get).await,
+        Command::Watch(watch) => episodes::watch(watch).await,
+        Command::Cancel(cancel) => episodes::cancel(cancel).await,
+        Command::List(list) => episodes::list(list).await,
+        Command::Report(report) => episodes::report(report).await,
+        Command::Experts(command) => experts::run(command).await,
+        Command::Skills(command) => skills::run(command).await,
+        Command::Models(command) => models::run(command).await,
+        Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
+        Command::Bench(Bench::InstantExpert { etcd }) => bench::instant_expert(etcd).await,
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "maestro", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Prints a value as one line of JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}

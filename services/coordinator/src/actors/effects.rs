@@ -1,0 +1,311 @@
+//! The effects of an episode, carried out over the ports.
+
+use std::{sync::Arc, time::Duration};
+
+use maestro_core::{
+    Timestamp,
+    answer::ExtractedAnswer,
+    episode::{
+        Action, Conclusion, Decision, EpisodeSpec, Event, Failure, FailureKind, Invocation,
+        MAX_OBSERVATION_CHARS, Observation, Quote, Remaining, Step, clip_middle,
+    },
+    expert_call::{ExpertCall, ExpertReply, Generation, Message, Role},
+    ids::IdempotencyKey,
+    ports::{DecideRequest, Experts, Journal, PastStep, Policy, Skills},
+    quote,
+    registry::{Candidate, Snapshot},
+    skill_run::SkillRun,
+    task::Pair,
+};
+use maestro_telemetry::{Counter, Histogram, Label};
+use tokio::sync::watch;
+
+use crate::config::EpisodeConfig;
+
+/// Writes of an end before it is given up: about a minute.
+const FINISH_ATTEMPTS: u32 = 8;
+/// Confidence of a text whose expert says nothing of its own.
+const UNKNOWN_CONFIDENCE: f32 = 0.5;
+const FINISH_BACKOFF: Duration = Duration::from_millis(250);
+
+/// Everything outside that an episode needs.
+pub(crate) struct World {
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) skills: Arc<dyn Skills>,
+    pub(crate) experts: Arc<dyn Experts>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) config: EpisodeConfig,
+}
+
+impl World {
+    /// The registry as this process sees it now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Asks the policy, and finds out what the call may cost.
+    pub(crate) async fn decide(
+        &self,
+        spec: &EpisodeSpec,
+        steps: &[Step],
+        step: u32,
+        remaining: Remaining,
+        min_revision: u64,
+    ) -> Event {
+        let started = std::time::Instant::now();
+        let request = DecideRequest {
+            episode: spec.id.clone(),
+            step,
+            task: Arc::clone(&spec.task),
+            history: history(steps),
+            remaining,
+            mode: spec.mode,
+            slot: spec.slot.clone(),
+            seed: spec.seed,
+            min_revision,
+        };
+        let time = self.config.decide_timeout().min(remaining.time);
+        let decided = tokio::time::timeout(time, self.policy.decide(request)).await;
+        let decided = decided.unwrap_or_else(|_| {
+            let message = format!("no decision within {} ms", time.as_millis());
+            Err(Failure::new(FailureKind::Timeout, message))
+        });
+        let outcome = decided
+            .as_ref()
+            .err()
+            .map_or("ok", |failure| failure.kind.name());
+        Histogram::DecisionDuration.record_duration(started.elapsed(), &[Label::Outcome(outcome)]);
+        match decided {
+            Ok(decision) => {
+                Counter::Decisions.increment(&[Label::Action(action_name(&decision.action))]);
+                let quote = self.quote(&decision).await;
+                Event::Decided { decision, quote }
+            }
+            Err(failure) => Event::DecideFailed(failure),
+        }
+    }
+
+    async fn quote(&self, decision: &Decision) -> Quote {
+        let Action::Invoke { pair, .. } = &decision.action else {
+            return Quote::AtMost(maestro_core::MicroUsd::ZERO);
+        };
+        let snapshot = self.at_least(decision.revision).await;
+        match resolve(&snapshot, pair) {
+            Ok(candidate) => {
+                quote::upper_bound(&snapshot, &candidate).map_or(Quote::Unpriced, Quote::AtMost)
+            }
+            Err(failure) => Quote::Refused(failure),
+        }
+    }
+
+    /// The snapshot, once it is as new as the one a decision was taken on; after the time of the
+    /// setting whatever there is.
+    async fn at_least(&self, revision: u64) -> Arc<Snapshot> {
+        let mut snapshots = self.snapshots.clone();
+        let newer = snapshots.wait_for(|snapshot| snapshot.revision >= revision);
+        match tokio::time::timeout(self.config.catch_up(), newer).await {
+            Ok(Ok(snapshot)) => Arc::clone(&snapshot),
+            Ok(Err(_)) | Err(_) => self.snapshot(),
+        }
+    }
+
+    /// Makes the call. Dropping the future cancels it, down to the expert.
+    pub(crate) async fn invoke(&self, spec: &EpisodeSpec, invocation: &Invocation) -> Observation {
+        let snapshot = self.snapshot();
+        let candidate = match resolve(&snapshot, &invocation.pair) {
+            Ok(candidate) => candidate,
+            Err(failure) => return Observation::failed(failure),
+        };
+        let started = std::time::Instant::now();
+        let observation = if candidate.skill.direct {
+            self.ask_directly(spec, invocation, &candidate).await
+        } else {
+            let run = SkillRun {
+                episode: spec.id.clone(),
+                step: invocation.step,
+                pair: invocation.pair.clone(),
+                skill_digest: candidate.skill.bundle,
+                question: spec.task.question.clone(),
+                query: invocation.query.clone(),
+                images: spec.task.images.clone(),
+                answer_kind: spec.task.answer_kind.clone(),
+                max_cost: invocation.max_cost,
+                deadline: spec.task.budget.deadline,
+            };
+            self.skills
+                .run(run)
+                .await
+                .unwrap_or_else(Observation::failed)
+        };
+        let outcome = observation
+            .failure
+            .as_ref()
+            .map_or("ok", |failure| failure.kind.name());
+        Histogram::SkillDuration.record_duration(
+            started.elapsed(),
+            &[
+                Label::Skill(candidate.skill.name.as_str()),
+                Label::Outcome(outcome),
+            ],
+        );
+        observation
+    }
+
+    async fn ask_directly(
+        &self,
+        spec: &EpisodeSpec,
+        invocation: &Invocation,
+        candidate: &Candidate<'_>,
+    ) -> Observation {
+        let Some(capability) = candidate.skill.requires.iter().next().cloned() else {
+            let message = format!(
+                "direct skill {} requires no capability",
+                candidate.skill.name
+            );
+            return Observation::failed(Failure::new(FailureKind::SkillFailed, message));
+        };
+        let question = if invocation.query.is_empty() {
+            &spec.task.question
+        } else {
+            &invocation.query
+        };
+        let bounds = &candidate.skill.bounds;
+        let limit = candidate.expert.limits.max_output_tokens;
+        let call = ExpertCall {
+            expert: invocation.pair.expert.clone(),
+            capability,
+            operation: String::new(),
+            messages: vec![Message {
+                role: Role::User,
+                text: question.clone(),
+            }],
+            images: spec.task.images.iter().map(|image| image.digest).collect(),
+            generation: Generation {
+                max_output_tokens: if bounds.output_tokens == 0 {
+                    limit
+                } else {
+                    bounds.output_tokens.min(limit)
+                },
+                ..Generation::default()
+            },
+            key: IdempotencyKey::step(spec.id.clone(), invocation.step),
+            deadline: spec.task.budget.deadline,
+        };
+        let reply = match self.experts.invoke(call).await {
+            Ok(reply) => reply,
+            Err(failure) => return Observation::failed(failure),
+        };
+        Observation {
+            answer: answer_of(&reply),
+            text: clip_middle(&reply.text, MAX_OBSERVATION_CHARS),
+            skill_digest: Some(candidate.skill.bundle),
+            instance: reply.instance,
+            usage: reply.usage,
+            ..Observation::default()
+        }
+    }
+
+    /// Writes the end of an episode, again and again until it is written or the attempts are used
+    /// up.
+    pub(crate) async fn finish(
+        &self,
+        spec: &EpisodeSpec,
+        answer_step: Option<&Step>,
+        conclusion: &Conclusion,
+    ) {
+        let mut wait = FINISH_BACKOFF;
+        for _ in 0..FINISH_ATTEMPTS {
+            match self.journal.finish(&spec.id, answer_step, conclusion).await {
+                Ok(()) => return,
+                Err(error) => {
+                    Counter::JournalWriteFailures.increment(&[Label::Reason("finish")]);
+                    tracing::warn!(episode = %spec.id, %error, "the end is not in the journal yet");
+                    tokio::time::sleep(wait).await;
+                    wait *= 2;
+                }
+            }
+        }
+        tracing::error!(episode = %spec.id, "the end could not be written to the journal");
+    }
+}
+
+fn resolve<'a>(snapshot: &'a Snapshot, pair: &Pair) -> Result<Candidate<'a>, Failure> {
+    snapshot.resolve(pair).map_err(|error| {
+        use maestro_core::registry::Unreachable as U;
+        let kind = match error {
+            U::UnknownExpert(_) | U::UnknownSkill(_) | U::Incompatible { .. } => {
+                FailureKind::NotInActionSet
+            }
+            U::NotServing(_) | U::MissingHelper(_) => FailureKind::Unavailable,
+        };
+        Failure::new(kind, error.to_string())
+    })
+}
+
+/// The answer of a plain reply: a finding as it is, else the text itself. Its confidence is the
+/// mean probability of its tokens, where the expert reports them.
+fn answer_of(reply: &ExpertReply) -> Option<ExtractedAnswer> {
+    if let Some(finding) = reply.findings.first() {
+        let value = finding.value.clone();
+        return Some(ExtractedAnswer {
+            value,
+            confidence: finding.confidence,
+        });
+    }
+    let value = reply.text.trim();
+    (!value.is_empty()).then(|| {
+        let log_probs = &reply.token_log_probs;
+        let confidence = if log_probs.is_empty() {
+            UNKNOWN_CONFIDENCE
+        } else {
+            (log_probs.iter().sum::<f32>() / log_probs.len() as f32)
+                .exp()
+                .clamp(0.0, 1.0)
+        };
+        ExtractedAnswer {
+            value: value.to_owned(),
+            confidence,
+        }
+    })
+}
+
+/// The steps as the policy sees them.
+fn history(steps: &[Step]) -> Vec<PastStep> {
+    steps
+        .iter()
+        .filter_map(|step| {
+            let observation = step.observation.clone()?;
+            let (pair, query) = match &step.decision.action {
+                Action::Invoke { pair, query } => (Some(pair.clone()), query.clone()),
+                Action::Answer(_) => (None, String::new()),
+            };
+            Some(PastStep {
+                index: step.index,
+                pair,
+                query,
+                observation,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::Invoke { .. } => "invoke",
+        Action::Answer(_) => "answer",
+    }
+}
+
+/// The step as far as it is known once the decision is there, for watchers.
+pub(super) fn decided_step(index: u32, decision: &Decision, started_at: Timestamp) -> Step {
+    let now = Timestamp::now();
+    Step {
+        index,
+        decision: decision.clone(),
+        observation: None,
+        started_at,
+        decided_at: now,
+        finished_at: now,
+    }
+}

@@ -1,0 +1,272 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use maestro_core::{
+    Timestamp,
+    episode::{
+        Action, Conclusion, Effect, Episode, EpisodeRecord, EpisodeSpec, Event, Failure,
+        FailureKind, Step,
+    },
+};
+use maestro_telemetry::{Counter, Gauge, Histogram, Label, TraceContext};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::effects::{World, action_name, decided_step};
+use crate::feed::Feed;
+
+/// Runs one episode: feeds events to the state machine and carries its effects out in tracked
+/// tasks, one at a time. Never restarted in place.
+pub(crate) struct EpisodeActor;
+
+/// What an episode is told.
+pub(crate) enum EpisodeMessage {
+    /// Something happened. `generation` is that of the effect it comes from; a result of an effect
+    /// that was aborted since is ignored.
+    Event { generation: u64, event: Box<Event> },
+    /// Somebody wants it to stop.
+    Cancel(String),
+    /// The deadline has come.
+    Deadline,
+    /// The end is in the journal.
+    Concluded(Box<Conclusion>),
+}
+
+/// What an episode starts with.
+pub(crate) struct EpisodeArguments {
+    pub(crate) spec: EpisodeSpec,
+    pub(crate) world: Arc<World>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) trace: TraceContext,
+}
+
+/// What an episode holds. Dropping it, however it comes to that, stops its effects and gives the
+/// permit back.
+pub(crate) struct EpisodeState {
+    episode: Episode,
+    world: Arc<World>,
+    feed: Arc<Feed>,
+    trace: TraceContext,
+    min_revision: u64,
+    generation: u64,
+    effect: Option<AbortOnDropHandle<()>>,
+    _deadline: AbortOnDropHandle<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[async_trait]
+impl Actor for EpisodeActor {
+    type Msg = EpisodeMessage;
+    type State = EpisodeState;
+    type Arguments = EpisodeArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let EpisodeArguments {
+            spec,
+            world,
+            feed,
+            permit,
+            trace,
+        } = arguments;
+        Gauge::EpisodesRunning.add(1.0, &[]);
+        let left = spec.task.budget.deadline.duration_since(Timestamp::now());
+        let left = if left.is_negative() {
+            std::time::Duration::ZERO
+        } else {
+            left.unsigned_abs()
+        };
+        let actor = myself.clone();
+        let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            tell(&actor, EpisodeMessage::Deadline);
+        }));
+        tell(
+            &myself,
+            EpisodeMessage::Event {
+                generation: 0,
+                event: Box::new(Event::Started),
+            },
+        );
+        Ok(EpisodeState {
+            episode: Episode::new(spec),
+            min_revision: world.snapshot().revision,
+            world,
+            feed,
+            trace,
+            generation: 0,
+            effect: None,
+            _deadline: deadline,
+            _permit: permit,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = match message {
+            EpisodeMessage::Event { generation, event } if generation == state.generation => *event,
+            EpisodeMessage::Event { .. } => return Ok(()),
+            EpisodeMessage::Cancel(reason) => Event::CancelRequested { reason },
+            EpisodeMessage::Deadline => Event::DeadlinePassed,
+            EpisodeMessage::Concluded(conclusion) => {
+                state.conclude(*conclusion);
+                myself.stop(None);
+                return Ok(());
+            }
+        };
+        state.announce(&event);
+        for effect in state.episode.apply(event, Timestamp::now()) {
+            state.carry_out(effect, &myself);
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        _: SupervisionEvent,
+        _: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        // An episode has no children.
+        Ok(())
+    }
+}
+
+impl Drop for EpisodeState {
+    fn drop(&mut self) {
+        Gauge::EpisodesRunning.subtract(1.0, &[]);
+    }
+}
+
+impl EpisodeState {
+    /// Tells watchers of a decision before what comes of it is known.
+    fn announce(&self, event: &Event) {
+        if let Event::Decided { decision, .. } = event
+            && matches!(decision.action, Action::Invoke { .. })
+        {
+            let index = u32::try_from(self.episode.steps().len()).unwrap_or(u32::MAX);
+            let step = decided_step(index, decision, Timestamp::now());
+            self.feed.decided(Arc::new(step));
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, myself: &ActorRef<EpisodeMessage>) {
+        let world = Arc::clone(&self.world);
+        let spec = self.episode.spec().clone();
+        match effect {
+            Effect::Abort => {
+                self.generation += 1;
+                self.effect = None;
+            }
+            Effect::Decide { step, remaining } => {
+                let steps = self.episode.steps().to_vec();
+                let min_revision = self.min_revision;
+                self.run(myself, async move {
+                    world
+                        .decide(&spec, &steps, step, remaining, min_revision)
+                        .await
+                });
+            }
+            Effect::Invoke(invocation) => self.run(myself, async move {
+                Event::Observed(world.invoke(&spec, &invocation).await)
+            }),
+            Effect::Journal(step) => {
+                record_step(&step);
+                self.feed.finished(step.clone());
+                self.run(myself, async move {
+                    match world.journal.append(&spec.id, &step).await {
+                        Ok(()) => Event::Journaled,
+                        Err(error) => {
+                            Counter::JournalWriteFailures.increment(&[Label::Reason("append")]);
+                            let message =
+                                format!("the journal refused step {}: {error}", step.index);
+                            Event::JournalFailed(Failure::new(FailureKind::Unavailable, message))
+                        }
+                    }
+                });
+            }
+            Effect::Finish(conclusion) => {
+                let answer_step = self.answer_step();
+                let actor = myself.clone();
+                let finishing = async move {
+                    world.finish(&spec, answer_step.as_ref(), &conclusion).await;
+                    tell(&actor, EpisodeMessage::Concluded(Box::new(conclusion)));
+                };
+                let trace = self.trace;
+                self.effect = Some(AbortOnDropHandle::new(tokio::spawn(trace.scope(finishing))));
+            }
+        }
+    }
+
+    /// Runs an effect beside the mailbox; its event comes back as a message.
+    fn run(
+        &mut self,
+        myself: &ActorRef<EpisodeMessage>,
+        effect: impl Future<Output = Event> + Send + 'static,
+    ) {
+        self.generation += 1;
+        let generation = self.generation;
+        let actor = myself.clone();
+        let task = async move {
+            let event = Box::new(effect.await);
+            tell(&actor, EpisodeMessage::Event { generation, event });
+        };
+        self.effect = Some(AbortOnDropHandle::new(tokio::spawn(self.trace.scope(task))));
+    }
+
+    /// The last step where it is an answer, which is journalled with the end.
+    fn answer_step(&self) -> Option<Step> {
+        self.episode
+            .steps()
+            .last()
+            .filter(|step| step.observation.is_none())
+            .cloned()
+    }
+
+    fn conclude(&mut self, conclusion: Conclusion) {
+        let spec = self.episode.spec();
+        if let Some(step) = self.answer_step() {
+            record_step(&step);
+            self.feed.finished(step);
+        }
+        let labels = [Label::Termination(conclusion.termination.name())];
+        Counter::Episodes.increment(&labels);
+        let time = conclusion
+            .finished_at
+            .duration_since(spec.created_at)
+            .unsigned_abs();
+        Histogram::EpisodeDuration.record_duration(time, &labels);
+        let record = EpisodeRecord {
+            spec: spec.clone(),
+            steps: self.episode.steps().to_vec(),
+            conclusion: Some(conclusion),
+            outcome: None,
+        };
+        self.feed.ended(record);
+    }
+}
+
+fn record_step(step: &Step) {
+    let time = step
+        .finished_at
+        .duration_since(step.started_at)
+        .unsigned_abs();
+    let labels = [Label::Action(action_name(&step.decision.action))];
+    Histogram::StepDuration.record_duration(time, &labels);
+}
+
+/// Sends to an actor; one that has stopped needs no message any more.
+fn tell(actor: &ActorRef<EpisodeMessage>, message: EpisodeMessage) {
+    if actor.send_message(message).is_err() {
+        tracing::debug!("an episode had stopped before a message reached it");
+    }
+}

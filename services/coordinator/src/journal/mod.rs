@@ -1,0 +1,5 @@
+//! Adapters of the port `Journal`.
+
+mod memory;
+
+pub use memory::MemoryJournal;

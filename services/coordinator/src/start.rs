@@ -1,0 +1,239 @@
+//! Joins the parts and serves them.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use maestro_core::ports::{Blobs, Journal, PolicyStore, Registry};
+use maestro_proto::v1::{
+    episode_service_server::EpisodeServiceServer,
+    policy_admin_service_server::PolicyAdminServiceServer,
+    registry_service_server::RegistryServiceServer,
+};
+use maestro_rpc::{
+    ChannelPool, DrainReport, Drainable, ExpertRouter, PolicyClient, Running, Server,
+    ServiceStatus, SkillClient, blob_service,
+};
+use maestro_telemetry::{Gauge, Label};
+use ractor::{Actor, ActorRef};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    actors::{Live, Root, World},
+    admission::Admission,
+    config::CoordinatorConfig,
+    error::CoordinatorError,
+    services::{EpisodeApi, PolicyAdminApi, RegistryApi},
+};
+
+/// The adapters that a coordinator runs on.
+pub struct Ports {
+    /// The live registry.
+    pub registry: Arc<dyn Registry>,
+    /// Images, bundles, weights.
+    pub blobs: Arc<dyn Blobs>,
+    /// Which policies there are.
+    pub policies: Arc<dyn PolicyStore>,
+    /// Records of episodes.
+    pub journal: Arc<dyn Journal>,
+}
+
+/// A serving coordinator. Dropping it ends every episode where it stands.
+pub struct Coordinator {
+    running: Running,
+    root: ActorRef<()>,
+    root_task: JoinHandle<()>,
+    cleanup: TaskTracker,
+}
+
+/// Starts a coordinator and serves it.
+///
+/// # Errors
+/// What is wrong with the configuration, or why it cannot listen.
+pub async fn start(
+    config: CoordinatorConfig,
+    ports: Ports,
+) -> Result<Coordinator, CoordinatorError> {
+    let snapshots = ports.registry.snapshots();
+    let pool = Arc::new(ChannelPool::new(config.expert_connections));
+    let world = Arc::new(World {
+        policy: Arc::new(PolicyClient::new(
+            &config.policy_workers,
+            config.policy_client.clone(),
+        )?),
+        skills: Arc::new(SkillClient::new(
+            &config.skill_runners,
+            config.skill_client.clone(),
+        )?),
+        experts: Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.experts)),
+        journal: Arc::clone(&ports.journal),
+        snapshots,
+        config: config.episodes.clone(),
+    });
+    let live = Arc::new(Live::new());
+    let cleanup = TaskTracker::new();
+    let (scheduler, scheduler_ref) = watch::channel(None);
+    let root = Root {
+        world: Arc::clone(&world),
+        live: Arc::clone(&live),
+        cleanup: cleanup.clone(),
+        scheduler,
+    };
+    let (root, root_task) =
+        Actor::spawn(None, root, ())
+            .await
+            .map_err(|error| CoordinatorError::Actor {
+                name: "root",
+                reason: error.to_string(),
+            })?;
+    let (draining, draining_ref) = watch::channel(false);
+    let permits = Arc::new(Semaphore::new(config.episodes.max_running));
+    Gauge::PermitsLimit.set(
+        config.episodes.max_running as f64,
+        &[Label::Resource("episodes")],
+    );
+    let episodes = EpisodeApi {
+        admission: Admission {
+            blobs: Arc::clone(&ports.blobs),
+            limits: config.images,
+        },
+        permits,
+        world: Arc::clone(&world),
+        live: Arc::clone(&live),
+        scheduler: scheduler_ref,
+        draining: draining_ref,
+    };
+    let registry = RegistryApi {
+        registry: Arc::clone(&ports.registry),
+        blobs: Arc::clone(&ports.blobs),
+    };
+    let policies = PolicyAdminApi {
+        registry: ports.registry,
+        policies: ports.policies,
+        blobs: Arc::clone(&ports.blobs),
+    };
+    let max = config.serve.max_message_bytes;
+    let listener = config.serve.bind().await?;
+    let capacity = u32::try_from(config.episodes.max_running).unwrap_or(u32::MAX);
+    let drainable = Arc::new(DrainEpisodes {
+        live,
+        world,
+        draining,
+        capacity,
+        cleanup: cleanup.clone(),
+    });
+    let running = Server::new(config.serve, drainable)
+        .serve_while_draining()
+        .add_service(EpisodeServiceServer::new(episodes).max_decoding_message_size(max))
+        .add_service(RegistryServiceServer::new(registry).max_decoding_message_size(max))
+        .add_service(PolicyAdminServiceServer::new(policies).max_decoding_message_size(max))
+        .add_service(blob_service(ports.blobs, config.blobs))
+        .serve(listener)
+        .await?;
+    Ok(Coordinator {
+        running,
+        root,
+        root_task,
+        cleanup,
+    })
+}
+
+impl Coordinator {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// Resolves when the server has failed.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn wait(&mut self) -> Result<(), CoordinatorError> {
+        Ok(self.running.wait().await?)
+    }
+
+    /// Takes no new episodes, lets the running ones finish for at most `grace`, cancels the rest,
+    /// and closes.
+    pub async fn drain(self, grace: Duration) -> DrainReport {
+        let report = self.running.drain(grace).await;
+        self.root.stop(None);
+        self.cleanup.close();
+        let ended = async {
+            self.cleanup.wait().await;
+            self.root_task.await
+        };
+        if tokio::time::timeout(maestro_rpc::serve::CLOSE_TIME, ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!("actors had not stopped when the time was up");
+        }
+        report
+    }
+}
+
+/// How the coordinator drains: no new episodes, wait for the running ones, cancel the rest.
+struct DrainEpisodes {
+    live: Arc<Live>,
+    world: Arc<World>,
+    draining: watch::Sender<bool>,
+    capacity: u32,
+    cleanup: TaskTracker,
+}
+
+/// Part of the grace period kept back for cancelling what has not finished by itself.
+const CANCEL_SHARE: u32 = 10;
+
+#[async_trait]
+impl Drainable for DrainEpisodes {
+    fn status(&self) -> ServiceStatus {
+        let in_flight = u32::try_from(*self.live.count().borrow()).unwrap_or(u32::MAX);
+        let snapshot = self.world.snapshot();
+        let details = BTreeMap::from([
+            ("pairs".to_owned(), snapshot.action_set().len().to_string()),
+            (
+                "catalogue".to_owned(),
+                snapshot
+                    .digest
+                    .map(|digest| digest.to_string())
+                    .unwrap_or_default(),
+            ),
+        ]);
+        ServiceStatus {
+            service: "coordinator",
+            in_flight,
+            capacity: self.capacity,
+            revision: snapshot.revision,
+            details,
+        }
+    }
+
+    async fn drain(&self, grace: Duration) -> u32 {
+        self.draining.send_replace(true);
+        let mut count = self.live.count();
+        let finish = grace - grace / CANCEL_SHARE;
+        let finished =
+            tokio::time::timeout(finish, count.wait_for(|count| *count == 0)).await.is_ok();
+        if finished {
+            return 0;
+        }
+        let rest = self.live.all();
+        for (_, episode) in &rest {
+            episode.cancel("the coordinator shuts down");
+        }
+        let cancelled = count.wait_for(|count| *count == 0);
+        if tokio::time::timeout(grace / CANCEL_SHARE, cancelled)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = self.cleanup.len(),
+                "episodes had not ended when the time was up"
+            );
+        }
+        u32::try_from(rest.len()).unwrap_or(u32::MAX)
+    }
+}

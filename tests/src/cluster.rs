@@ -1,0 +1,223 @@
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use maestro_core::{
+    ports::{PutMode, Registry},
+    registry::{Descriptor, Snapshot},
+};
+use maestro_registry::{EtcdConfig, EtcdRegistry};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::process::{Process, SandboxError, binary, io_error};
+
+/// How long the sandbox waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Maestro as separate processes on loopback with a real etcd.
+pub struct Cluster {
+    /// The registry, seen from the test.
+    pub registry: EtcdRegistry,
+    /// The coordinator.
+    pub coordinator: Process,
+    /// The policy worker.
+    pub policy: Process,
+    /// Where the policy worker serves `/metrics`.
+    pub policy_metrics: Url,
+    /// The skill runner.
+    pub skills: Process,
+    _etcd: Process,
+    etcd_url: String,
+    folder: TempDir,
+}
+
+fn free_port() -> Result<u16, SandboxError> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(io_error("a free port"))?;
+    listener
+        .local_addr()
+        .map(|address| address.port())
+        .map_err(io_error("a free port"))
+}
+
+fn etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
+    let client = format!("http://127.0.0.1:{}", free_port()?);
+    let peer = format!("http://127.0.0.1:{}", free_port()?);
+    let mut command = Command::new("etcd");
+    command.arg("--data-dir").arg(folder.join("etcd"));
+    command.args([
+        "--listen-client-urls",
+        &client,
+        "--advertise-client-urls",
+        &client,
+    ]);
+    command.args([
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+    ]);
+    command.args(["--initial-cluster", &format!("default={peer}")]);
+    Ok((Process::spawn("etcd", command, folder)?, client))
+}
+
+impl Cluster {
+    /// Starts etcd, a coordinator, a policy worker and a skill runner; no expert yet. The
+    /// library's skills are registered.
+    ///
+    /// # Errors
+    /// What did not start, with its log.
+    pub async fn start() -> Result<Self, SandboxError> {
+        let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
+        let (etcd, etcd_url) = etcd(folder.path())?;
+        let registry = connect(&etcd_url).await?;
+        let policy_metrics = format!("127.0.0.1:{}", free_port()?);
+        let coordinator_address = format!("127.0.0.1:{}", free_port()?);
+        let worker = format!(
+            "etcd: {{endpoints: ['{etcd_url}']}}\n\
+             blobs: {{endpoints: ['http://{coordinator_address}']}}\n"
+        );
+        let policy = serve(
+            "maestro-policy-worker",
+            &format!("{worker}metrics: '{policy_metrics}'\n"),
+            folder.path(),
+        )?;
+        let skills = serve("maestro-skill-runner", &worker, folder.path())?;
+        let address = |process: &Process| process.address.clone().map(String::from);
+        let config = format!(
+            "etcd: {{endpoints: ['{etcd_url}']}}\nstore: {{url: 'memory:///'}}\nservice:\n  \
+             serve: {{listen: '{coordinator_address}'}}\n  \
+             policy_workers: ['{}']\n  skill_runners: ['{}']\n",
+            address(&policy).unwrap_or_default(),
+            address(&skills).unwrap_or_default(),
+        );
+        let coordinator = serve("maestro-coordinator", &config, folder.path())?;
+        let policy_metrics = format!("http://{policy_metrics}/metrics");
+        let policy_metrics = policy_metrics
+            .parse()
+            .map_err(|_| SandboxError::Timeout(format!("a valid URL {policy_metrics}")))?;
+        Ok(Self {
+            registry,
+            coordinator,
+            policy,
+            policy_metrics,
+            skills,
+            _etcd: etcd,
+            etcd_url,
+            folder,
+        })
+    }
+
+    /// Where the coordinator serves.
+    pub fn endpoint(&self) -> Url {
+        // A coordinator without an address did not start.
+        self.coordinator
+            .address
+            .clone()
+            .unwrap_or_else(|| self.policy_metrics.clone())
+    }
+
+    /// Starts an expert worker that adopts descriptors of the `openai` kind.
+    ///
+    /// # Errors
+    /// Its log, where it does not serve.
+    pub fn adopting_worker(&self, name: &str) -> Result<Process, SandboxError> {
+        let config = format!(
+            "etcd: {{endpoints: ['{}']}}\nblobs: {{endpoints: ['{}']}}\n\
+             service: {{adopt: [openai]}}\n",
+            self.etcd_url,
+            self.endpoint()
+        );
+        serve_as(name, "maestro-expert-worker", &config, self.folder.path())
+    }
+
+    /// Writes a descriptor into the registry.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn add_expert(&self, descriptor: &Descriptor) -> Result<(), SandboxError> {
+        self.registry
+            .put_expert(descriptor, PutMode::Create)
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until the registry looks as wanted.
+    ///
+    /// # Errors
+    /// [`SandboxError::Timeout`] after a minute.
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl FnMut(&Arc<Snapshot>) -> bool,
+    ) -> Result<(), SandboxError> {
+        let mut snapshots = self.registry.snapshots();
+        let found = tokio::time::timeout(PATIENCE, snapshots.wait_for(wanted)).await;
+        match found {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(SandboxError::Timeout(what.to_owned())),
+        }
+    }
+
+    /// How many instances serve an expert.
+    pub fn instances(&self, expert: &str) -> usize {
+        let snapshots = self.registry.snapshots();
+        let snapshot = snapshots.borrow();
+        snapshot.instances.get(expert).map_or(0, Vec::len)
+    }
+
+    /// The end of each process's log.
+    pub fn logs(&self) -> String {
+        format!(
+            "coordinator:\n{}\npolicy worker:\n{}\nskill runner:\n{}",
+            self.coordinator.log(),
+            self.policy.log(),
+            self.skills.log()
+        )
+    }
+}
+
+/// `maestro up` on a free port.
+///
+/// # Errors
+/// Its log, where it does not serve.
+pub fn local_up(folder: &Path) -> Result<Process, SandboxError> {
+    let mut command = Command::new(binary("maestro")?);
+    command
+        .args(["up", "--addr", "127.0.0.1:0"])
+        .stderr(Stdio::null());
+    Process::serve("maestro-up", command, folder)
+}
+
+async fn connect(etcd: &str) -> Result<EtcdRegistry, SandboxError> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match EtcdRegistry::connect(EtcdConfig::new([etcd])).await {
+            Ok(registry) => return Ok(registry),
+            Err(error) if tokio::time::Instant::now() > until => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+fn serve(program: &str, config: &str, folder: &Path) -> Result<Process, SandboxError> {
+    serve_as(program, program, config, folder)
+}
+
+fn serve_as(
+    name: &str,
+    program: &str,
+    config: &str,
+    folder: &Path,
+) -> Result<Process, SandboxError> {
+    let path = folder.join(format!("{name}.yaml"));
+    fs::write(&path, config).map_err(io_error(path.display().to_string()))?;
+    let mut command = Command::new(binary(program)?);
+    command.arg("--config").arg(path);
+    Process::serve(name, command, folder)
+}

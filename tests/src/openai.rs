@@ -1,0 +1,110 @@
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Json, Router, extract::State, routing::post};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::process::{SandboxError, io_error};
+
+/// A real HTTP server with the chat endpoint of the OpenAI protocol. It answers every question
+/// with the same text, after a delay that the test sets.
+pub struct ChatServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    state: Arc<ChatState>,
+    task: JoinHandle<()>,
+}
+
+struct ChatState {
+    answer: String,
+    delay_ms: AtomicU64,
+    calls: AtomicUsize,
+    finished: AtomicUsize,
+}
+
+impl ChatServer {
+    /// Starts a server on a free port of loopback.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    pub async fn start(answer: &str) -> Result<Self, SandboxError> {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .map_err(io_error("the chat server"))?;
+        let address = listener.local_addr().map_err(io_error("the chat server"))?;
+        let state = Arc::new(ChatState {
+            answer: answer.to_owned(),
+            delay_ms: AtomicU64::new(0),
+            calls: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+        });
+        let app = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .with_state(Arc::clone(&state));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                // The test notices by its calls; this says why.
+                tracing_free(&error);
+            }
+        });
+        Ok(Self {
+            address,
+            state,
+            task,
+        })
+    }
+
+    /// Where an `openai` backend finds it.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// How long each answer takes from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.state.delay_ms.store(millis, Ordering::SeqCst);
+    }
+
+    /// Calls that came in.
+    pub fn calls(&self) -> usize {
+        self.state.calls.load(Ordering::SeqCst)
+    }
+
+    /// Calls that were answered; a caller that left before is not among them.
+    pub fn finished(&self) -> usize {
+        self.state.finished.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for ChatServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test's server has no other place")]
+fn tracing_free(error: &std::io::Error) {
+    eprintln!("chat server: {error}");
+}
+
+async fn complete(State(state): State<Arc<ChatState>>, Json(_): Json<Value>) -> Json<Value> {
+    state.calls.fetch_add(1, Ordering::SeqCst);
+    let delay = state.delay_ms.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(delay)).await;
+    state.finished.fetch_add(1, Ordering::SeqCst);
+    Json(json!({
+        "id": "1", "object": "chat.completion", "model": "test",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": state.answer }
+        }],
+        "usage": { "prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12 }
+    }))
+}
