@@ -1,4 +1,9 @@
 //! Time of a decision by the number of pairs, and of a batch.
+#![expect(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench may panic; criterion's macros make undocumented functions"
+)]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 

@@ -1,4 +1,9 @@
 //! A worker over gRPC, with the registry and the blob store of one process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions but not the helpers of integration tests"
+)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
