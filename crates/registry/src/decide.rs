@@ -12,7 +12,7 @@ pub(crate) enum Existing {
     /// Something that this version cannot read.
     Unreadable,
     /// An entry.
-    Readable(Stored),
+    Readable(Box<Stored>),
 }
 
 impl Existing {
@@ -127,7 +127,7 @@ mod tests {
     fn creation_refuses_only_what_differs() {
         let (old, new) = (expert("e", "old"), expert("e", "new"));
         let key = key(&old);
-        let existing = Existing::Readable(old.clone());
+        let existing = Existing::Readable(Box::new(old.clone()));
         assert_eq!(
             put(&key, &Existing::Absent, &new, PutMode::Create).unwrap(),
             Write::Needed
@@ -165,7 +165,7 @@ mod tests {
     fn a_swap_needs_the_expected_entry() {
         let (a, b) = (policy("a"), policy("b"));
         let key = key(&a);
-        let existing = Existing::Readable(a.clone());
+        let existing = Existing::Readable(Box::new(a.clone()));
         assert_eq!(
             swap(&key, &Existing::Absent, None, &a).unwrap(),
             Write::Needed
@@ -185,7 +185,7 @@ mod tests {
     fn an_instance_is_claimed_from_oneself_only() {
         let (old, new) = (instance("e", "i", 1), instance("e", "i", 2));
         let key = key(&old);
-        let existing = Existing::Readable(old.clone());
+        let existing = Existing::Readable(Box::new(old.clone()));
         assert_eq!(
             claim(&key, &Existing::Absent, 0, &[5], &new).unwrap(),
             Write::Needed

@@ -78,7 +78,7 @@ impl Shared {
     ) -> Result<u64, CoreError> {
         let mut builder = self.lock();
         let (existing, since) = match builder.get(&key) {
-            Some((stored, revision)) => (Existing::Readable(stored), revision),
+            Some((stored, revision)) => (Existing::Readable(Box::new(stored)), revision),
             None => (Existing::Absent, 0),
         };
         match decision(&existing)? {
@@ -97,11 +97,11 @@ impl Shared {
         }
     }
 
-    fn put(&self, key: Key, new: Stored, mode: PutMode) -> Result<u64, CoreError> {
+    fn put(&self, key: &Key, new: Stored, mode: PutMode) -> Result<u64, CoreError> {
         let new = new.normalised()?;
         let entry = Some(new.clone());
         self.change(key.clone(), entry, |existing| {
-            decide::put(&key, existing, &new, mode)
+            decide::put(key, existing, &new, mode)
         })
     }
 
@@ -126,7 +126,7 @@ impl Registry for MemoryRegistry {
             written_at: Timestamp::now(),
         };
         self.shared.put(
-            Key::Expert(descriptor.name.clone()),
+            &Key::Expert(descriptor.name.clone()),
             Stored::Expert(entry),
             mode,
         )
@@ -142,7 +142,7 @@ impl Registry for MemoryRegistry {
             written_at: Timestamp::now(),
         };
         self.shared
-            .put(Key::Skill(header.name.clone()), Stored::Skill(entry), mode)
+            .put(&Key::Skill(header.name.clone()), Stored::Skill(entry), mode)
     }
 
     async fn delete_skill(&self, name: &SkillName) -> Result<u64, CoreError> {

@@ -1,5 +1,7 @@
 //! Blobs and policies, on a store in memory and on one in a directory.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
@@ -51,9 +53,9 @@ fn files(directory: &TempDir) -> Vec<PathBuf> {
         for entry in fs::read_dir(path).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                open.push(path)
+                open.push(path);
             } else {
-                files.push(path)
+                files.push(path);
             }
         }
     }

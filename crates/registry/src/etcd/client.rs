@@ -56,7 +56,7 @@ pub(super) fn revision(revision: i64) -> u64 {
 /// What stands under `key`, where something does.
 pub(super) fn existing(key: &Key, pair: &KeyValue) -> Existing {
     match Stored::decode(key, pair.value()) {
-        Ok(stored) => Existing::Readable(stored),
+        Ok(stored) => Existing::Readable(Box::new(stored)),
         Err(_) => Existing::Unreadable,
     }
 }

@@ -84,13 +84,15 @@ impl Follower {
     /// Follows until it is stopped. A first listing that fails ends it.
     pub(super) async fn run(mut self, ready: Ready) {
         let stopped = self.stopped.clone();
-        stopped.run_until_cancelled_owned(self.follow(ready)).await;
+        stopped
+            .run_until_cancelled_owned(Box::pin(self.follow(ready)))
+            .await;
     }
 
     async fn follow(&mut self, ready: Ready) {
         let mut ready = Some(ready);
         loop {
-            let ended = self.session(&mut ready).await;
+            let ended = Box::pin(self.session(&mut ready)).await;
             self.health.send_modify(|health| health.connected = false);
             if let Some(ready) = ready.take() {
                 // Nobody waits any longer if the connect timeout has passed.

@@ -178,7 +178,7 @@ impl LeaseKeeper {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let Err(error) = self.session(&mut backoff).await else {
+            let Err(error) = Box::pin(self.session(&mut backoff)).await else {
                 return;
             };
             self.health.send_modify(|health| health.leased = false);
