@@ -16,6 +16,8 @@ const LEAST_RUN: f64 = 0.3;
 const LEAST_COVER: f64 = 0.6;
 /// Lighter rules than the text beside them are looked for down to this colour distance.
 const FAINT: f32 = 30.0;
+/// Lines thicker than this share of their spacing are shapes.
+const MOST_SOLID: f64 = 0.4;
 /// Below this confidence the picture is searched for a tilt.
 const UPRIGHT_ENOUGH: f64 = 0.8;
 
@@ -118,9 +120,12 @@ impl Grid {
             (_, 1, _) | (_, _, 1) => 0.8,
             _ => 1.0,
         };
+        // Lines are thin beside the cells between them; rows of filled shapes are not.
+        let solid = solidity(&self.horizontal).max(solidity(&self.vertical));
+        let ruled = if solid > MOST_SOLID { 0.6 } else { 1.0 };
         // Lines of a grid keep their distance; nested or scattered rectangles do not.
         let even = evenness(&self.horizontal).min(evenness(&self.vertical));
-        0.99 * shape * weakest.powf(0.5) * self.crossings.powi(2) * (0.6 + 0.4 * even)
+        0.99 * shape * ruled * weakest.powf(0.5) * self.crossings.powi(2) * (0.6 + 0.4 * even)
     }
 }
 
@@ -146,6 +151,19 @@ fn cells(lines: &[Rule], crossing: &[Rule]) -> u32 {
     let before = first.first as f64 - quantile(&mut starts, 0.5) > open;
     let after = quantile(&mut ends, 0.5) - last.last as f64 > open;
     (lines.len() as u32 - 1) + u32::from(before) + u32::from(after)
+}
+
+/// Thickness of the lines as a share of their spacing.
+fn solidity(lines: &[Rule]) -> f64 {
+    let thickest = lines.iter().map(Rule::thickness).fold(0.0, f64::max);
+    let extent = lines
+        .first()
+        .zip(lines.last())
+        .map_or(0, |(a, b)| b.last - a.first + 1);
+    match lines.len() {
+        0 | 1 => 0.0,
+        n => thickest * (n - 1) as f64 / extent as f64,
+    }
 }
 
 /// 1 for equal spacing, towards 0 as some gaps are many times others.

@@ -11,6 +11,11 @@ const ROUNDS: usize = 10;
 /// A seed whose neighbourhood is less elongated than this lies on a corner, crossing or blob.
 const ELONGATION: f64 = 2.2;
 
+/// Ink thicker than this share of the picture's shorter side is a shape, not a stroke.
+const MOST_WIDTH: f64 = 0.08;
+/// Sine of the angle up to which a seed on a known stroke is taken for a part of it.
+const ALIGNED: f64 = 0.12;
+
 /// A straight stroke from end to end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stroke {
@@ -56,6 +61,9 @@ impl Stroke {
 ///
 /// `width` is the stroke width in pixels. Strokes shorter than `shortest` are left out.
 pub(super) fn straight_strokes(ink: &Ink, own: &[bool], width: f64, shortest: f64) -> Vec<Stroke> {
+    if width > MOST_WIDTH * ink.width.min(ink.height) as f64 {
+        return Vec::new();
+    }
     let mut explained = vec![false; own.len()];
     let mut strokes: Vec<Stroke> = Vec::new();
     // Long strokes claim their pixels before a chance alignment across a corner can.
@@ -71,7 +79,18 @@ pub(super) fn straight_strokes(ink: &Ink, own: &[bool], width: f64, shortest: f6
         if explained[seed] {
             continue;
         }
-        let Some(stroke) = grow(ink, own, width, ink.point(seed)) else {
+        let point = ink.point(seed);
+        let Some(line) = local_line(ink, own, width, point) else {
+            continue;
+        };
+        let known = strokes.iter().any(|s| {
+            let turn = s.line.direction.cross(line.direction).abs();
+            turn < ALIGNED && s.distance(point) <= width / 2.0 + 2.0
+        });
+        if known {
+            continue;
+        }
+        let Some(stroke) = grow(ink, own, width, line) else {
             continue;
         };
         if stroke.length() < least {
@@ -126,7 +145,8 @@ pub(super) fn near<'a>(
         .filter(move |(_, p)| stroke.distance(*p) <= reach)
 }
 
-fn grow(ink: &Ink, own: &[bool], width: f64, seed: Vec2) -> Option<Stroke> {
+/// The principal axis of the own pixels around a seed, if they are elongated.
+fn local_line(ink: &Ink, own: &[bool], width: f64, seed: Vec2) -> Option<Line> {
     let reach = (1.5 * width).max(3.0).ceil();
     let side = reach as i32;
     let window = (-side..=side)
@@ -136,10 +156,11 @@ fn grow(ink: &Ink, own: &[bool], width: f64, seed: Vec2) -> Option<Stroke> {
             let i = ink.index(point)?;
             own[i].then(|| (point, f64::from(ink.magnitude[i])))
         });
-    let mut line = Line::fit(window)?;
-    if line.extent < ELONGATION * line.spread {
-        return None;
-    }
+    let line = Line::fit(window)?;
+    (line.extent >= ELONGATION * line.spread).then_some(line)
+}
+
+fn grow(ink: &Ink, own: &[bool], width: f64, mut line: Line) -> Option<Stroke> {
     let mut stroke = extend(ink, own, width, line)?;
     for _ in 0..ROUNDS {
         let previous = stroke.length();
