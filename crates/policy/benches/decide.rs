@@ -1,9 +1,5 @@
 //! Time of a decision by the number of pairs, and of a batch.
-#![expect(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a bench may panic; criterion's macros make undocumented functions"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may panic")]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
