@@ -7,19 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, KvClient, PutOptions, Txn, TxnOp, TxnOpResponse};
-use maestro_core::{
-    CoreError, Timestamp,
-    ports::{InstanceSpec, Registration},
-    registry::Instance,
-};
+use maestro_core::{CoreError, Timestamp, ports::InstanceSpec, registry::Instance};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time,
 };
 
-use super::client::{call, connect, existing};
+use super::{
+    client::{call, connect, existing},
+    registration::{Command, EtcdRegistration},
+};
 use crate::{
     backoff::Backoff,
     codec::Stored,
@@ -32,103 +30,6 @@ use crate::{
 
 /// How often a claim is tried again when another writer came in between.
 const MAX_ATTEMPTS: u32 = 8;
-
-/// What the lease thread is asked to do.
-pub(super) enum Command {
-    /// Registers an instance.
-    Register {
-        spec: InstanceSpec,
-        reply: oneshot::Sender<Result<EtcdRegistration, CoreError>>,
-    },
-    /// Ends a registration.
-    Revoke {
-        key: Key,
-        handle: Weak<()>,
-        reply: oneshot::Sender<Result<(), CoreError>>,
-    },
-    /// Ends the registrations whose handles are gone.
-    Sweep,
-}
-
-/// Asks the lease thread to register an instance.
-pub(super) async fn register(
-    commands: &mpsc::Sender<Command>,
-    spec: InstanceSpec,
-    limit: Duration,
-) -> Result<EtcdRegistration, CoreError> {
-    let (reply, answer) = oneshot::channel();
-    let mut registration = ask(commands, Command::Register { spec, reply }, answer, limit).await?;
-    registration.wakes = Some(Wakes {
-        commands: commands.clone(),
-        limit,
-    });
-    Ok(registration)
-}
-
-async fn ask<T>(
-    commands: &mpsc::Sender<Command>,
-    command: Command,
-    answer: oneshot::Receiver<Result<T, CoreError>>,
-    limit: Duration,
-) -> Result<T, CoreError> {
-    let gone = |reason: &str| CoreError::Unavailable {
-        what: "etcd",
-        reason: reason.into(),
-    };
-    let asked = async {
-        commands
-            .send(command)
-            .await
-            .map_err(|_| gone("the lease thread has ended"))?;
-        answer
-            .await
-            .map_err(|_| gone("the lease thread has ended"))?
-    };
-    time::timeout(limit, asked)
-        .await
-        .map_err(|_| gone("the lease thread is busy"))?
-}
-
-/// A registration under the lease. It lasts as long as its handle does: one that is dropped is
-/// removed soon after, also where the call that made it was cancelled.
-pub(super) struct EtcdRegistration {
-    key: Key,
-    handle: Arc<()>,
-    wakes: Option<Wakes>,
-}
-
-struct Wakes {
-    commands: mpsc::Sender<Command>,
-    limit: Duration,
-}
-
-#[async_trait]
-impl Registration for EtcdRegistration {
-    async fn revoke(mut self: Box<Self>) -> Result<(), CoreError> {
-        let Some(Wakes { commands, limit }) = self.wakes.take() else {
-            return Ok(());
-        };
-        let (reply, answer) = oneshot::channel();
-        let (key, handle) = (self.key.clone(), Arc::downgrade(&self.handle));
-        ask(
-            &commands,
-            Command::Revoke { key, handle, reply },
-            answer,
-            limit,
-        )
-        .await
-    }
-}
-
-impl Drop for EtcdRegistration {
-    fn drop(&mut self) {
-        self.handle = Arc::new(());
-        if let Some(wakes) = &self.wakes {
-            // With a full queue the next renewal sweeps.
-            let _ = wakes.commands.try_send(Command::Sweep);
-        }
-    }
-}
 
 /// A registration that is to be kept.
 struct Kept {
@@ -335,11 +236,7 @@ impl LeaseKeeper {
                             },
                         );
                         // If nobody waits any more, the handle is dropped here and swept.
-                        let _ = reply.send(Ok(EtcdRegistration {
-                            key,
-                            handle,
-                            wakes: None,
-                        }));
+                        let _ = reply.send(Ok(EtcdRegistration::new(key, handle)));
                     }
                     Err(error) => {
                         // It may have been written all the same.

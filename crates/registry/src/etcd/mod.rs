@@ -14,6 +14,7 @@
 mod client;
 mod follower;
 mod lease;
+mod registration;
 
 use std::{sync::Arc, thread};
 
@@ -34,7 +35,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     client::{call, header_revision},
     follower::Follower,
-    lease::{Command, LeaseKeeper},
+    lease::LeaseKeeper,
+    registration::Command,
 };
 use crate::{
     codec::Stored,
@@ -278,7 +280,7 @@ impl Registry for EtcdRegistry {
     async fn register(&self, spec: InstanceSpec) -> Result<Box<dyn Registration>, CoreError> {
         // The lease thread takes a command within one request and answers within the next two.
         let limit = self.inner.config.request_timeout() * 3;
-        let registration = lease::register(&self.inner.commands, spec, limit).await?;
+        let registration = registration::register(&self.inner.commands, spec, limit).await?;
         Ok(Box::new(registration))
     }
 
