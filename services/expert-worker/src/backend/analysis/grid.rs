@@ -72,7 +72,9 @@ struct Rule {
     last: usize,
     from: usize,
     to: usize,
-    /// Share of the extent that is inked.
+    /// Most pixels of it that are inked in one row.
+    inked: usize,
+    /// The same as a share of what the fullest line has.
     cover: f64,
 }
 
@@ -104,12 +106,8 @@ impl Grid {
     }
 
     fn confidence(&self) -> f64 {
-        let cover = self
-            .horizontal
-            .iter()
-            .chain(&self.vertical)
-            .map(|r| r.cover);
-        let weakest = cover.fold(1.0, f64::min);
+        let weakest = spanning(&self.horizontal, &self.vertical)
+            .min(spanning(&self.vertical, &self.horizontal));
         // One cell alone may be any rectangle, and one lone line across others is rarely a table.
         let shape = match (
             self.rows() * self.columns(),
@@ -125,7 +123,7 @@ impl Grid {
         let ruled = if solid > MOST_SOLID { 0.6 } else { 1.0 };
         // Lines of a grid keep their distance; nested or scattered rectangles do not.
         let even = evenness(&self.horizontal).min(evenness(&self.vertical));
-        0.99 * shape * ruled * weakest.powf(0.5) * self.crossings.powi(2) * (0.6 + 0.4 * even)
+        0.99 * shape * ruled * weakest * self.crossings.powi(2) * (0.6 + 0.4 * even)
     }
 }
 
@@ -151,6 +149,18 @@ fn cells(lines: &[Rule], crossing: &[Rule]) -> u32 {
     let before = first.first as f64 - quantile(&mut starts, 0.5) > open;
     let after = quantile(&mut ends, 0.5) - last.last as f64 > open;
     (lines.len() as u32 - 1) + u32::from(before) + u32::from(after)
+}
+
+/// How far the weakest of the lines is inked between the outermost lines that cross it.
+fn spanning(lines: &[Rule], crossing: &[Rule]) -> f64 {
+    let width = crossing
+        .first()
+        .zip(crossing.last())
+        .map_or(0, |(a, b)| b.last - a.first + 1);
+    lines
+        .iter()
+        .map(|r| (r.inked as f64 / width.max(1) as f64).min(1.0).min(r.cover))
+        .fold(1.0, f64::min)
 }
 
 /// Thickness of the lines as a share of their spacing.
@@ -235,12 +245,14 @@ fn rules(mask: &[bool], width: usize) -> Vec<Rule> {
                 rule.from = rule.from.min(c.from);
                 rule.to = rule.to.max(c.to);
                 rule.cover = rule.cover.max(share);
+                rule.inked = rule.inked.max(c.inked);
             }
             _ => found.push(Rule {
                 first: y,
                 last: y,
                 from: c.from,
                 to: c.to,
+                inked: c.inked,
                 cover: share,
             }),
         }

@@ -23,6 +23,8 @@ const LONGEST_BREAK: f64 = 0.3;
 const MOST_STEPS: f64 = 120.0;
 /// A polygon must have this share of its outline to itself.
 const LEAST_OWN: f64 = 0.04;
+/// The same for an outline with breaks.
+const LEAST_OWN_BROKEN: f64 = 0.3;
 /// More strokes than this are text or texture, not a drawing.
 const MOST_STROKES: usize = 400;
 
@@ -181,9 +183,15 @@ fn without_composites(mut found: Vec<Polygon>, stroke: f64) -> Vec<Polygon> {
         let outline: Vec<Vec2> = found[k].outline().collect();
         let own = outline
             .iter()
-            .filter(|p| others().all(|other| other.distance(**p) > stroke / 2.0 + 1.0))
+            .filter(|p| others().all(|other| other.distance(**p) > stroke / 2.0 + 1.5))
             .count();
-        if (own as f64) < LEAST_OWN * outline.len() as f64 {
+        // A true outline is inked throughout; one with breaks must prove itself by ink of its own.
+        let least = if found[k].coverage > 0.99 {
+            LEAST_OWN
+        } else {
+            LEAST_OWN_BROKEN
+        };
+        if (own as f64) < least * outline.len() as f64 {
             found.remove(k);
         } else {
             k += 1;
