@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+/// Longest wait.
+pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
 /// Waits that double up to two seconds, each shortened by up to a half at random, so that
 /// processes which lost the same server do not return to it at once.

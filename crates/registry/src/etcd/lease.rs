@@ -28,6 +28,9 @@ use crate::{
     keys::{Key, Keys},
 };
 
+/// Most registrations that wait for a connection; more are refused.
+const MAX_WAITING: usize = 64;
+
 /// How often a claim is tried again when another writer came in between.
 const MAX_ATTEMPTS: u32 = 8;
 
@@ -50,6 +53,8 @@ pub(super) struct LeaseKeeper {
     contested: BTreeSet<Key>,
     /// Keys to be brought in line with `kept` and `ended`.
     unsettled: VecDeque<Key>,
+    /// Registrations asked for while there was no connection.
+    waiting: VecDeque<Command>,
     lease: Option<i64>,
     former_lease: Option<i64>,
 }
@@ -70,6 +75,7 @@ impl LeaseKeeper {
             ended: BTreeSet::new(),
             contested: BTreeSet::new(),
             unsettled: VecDeque::new(),
+            waiting: VecDeque::new(),
             lease: None,
             former_lease: None,
         }
@@ -121,6 +127,10 @@ impl LeaseKeeper {
         self.unsettled = self.ended.iter().chain(self.kept.keys()).cloned().collect();
         backoff.reset();
         self.note_renewal();
+        // Taken one by one: what the connection does not survive waits for the next.
+        while let Some(command) = self.waiting.pop_front() {
+            self.obey(command, &mut kv, lease).await?;
+        }
 
         let mut renewed = time::Instant::now();
         let mut beat = time::interval(self.beat());
@@ -165,7 +175,8 @@ impl LeaseKeeper {
         }
     }
 
-    /// Waits while etcd is away. Returns whether somebody can still command.
+    /// Waits while etcd is away. Registrations wait too, until their callers give up, because etcd
+    /// may be back before the next attempt. Returns whether somebody can still command.
     async fn pause(&mut self, wait: Duration) -> bool {
         let away = || CoreError::Unavailable {
             what: "etcd",
@@ -179,8 +190,13 @@ impl LeaseKeeper {
                 command = self.commands.recv() => match command {
                     None => return false,
                     Some(Command::Sweep) => self.sweep(),
-                    Some(Command::Register { reply, .. }) => {
-                        let _ = reply.send(Err(away()));
+                    Some(Command::Register { spec, reply }) => {
+                        self.waiting.retain(Command::is_awaited);
+                        if self.waiting.len() < MAX_WAITING {
+                            self.waiting.push_back(Command::Register { spec, reply });
+                        } else {
+                            let _ = reply.send(Err(away()));
+                        }
                     }
                     Some(Command::Revoke { key, handle, reply }) => {
                         self.end(&key, &handle);
@@ -210,6 +226,8 @@ impl LeaseKeeper {
                 let _ = reply.send(answer);
                 session
             }
+            // Its caller has given up while it waited.
+            Command::Register { reply, .. } if reply.is_closed() => Ok(()),
             Command::Register { spec, reply } => {
                 let key = Key::Instance(spec.expert.clone(), spec.id.clone());
                 if let Some(kept) = self.kept.get(&key) {

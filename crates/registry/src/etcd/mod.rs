@@ -39,6 +39,7 @@ use self::{
     registration::Command,
 };
 use crate::{
+    backoff,
     codec::Stored,
     config::EtcdConfig,
     decide::{self, Existing, Write},
@@ -278,8 +279,8 @@ impl Registry for EtcdRegistry {
     }
 
     async fn register(&self, spec: InstanceSpec) -> Result<Box<dyn Registration>, CoreError> {
-        // The lease thread takes a command within one request and answers within the next two.
-        let limit = self.inner.config.request_timeout() * 3;
+        // Long enough to outlast the pause between two attempts of the lease thread to connect.
+        let limit = backoff::LONGEST + self.inner.config.request_timeout() * 3;
         let registration = registration::register(&self.inner.commands, spec, limit).await?;
         Ok(Box::new(registration))
     }

@@ -34,6 +34,17 @@ pub(super) enum Command {
     Sweep,
 }
 
+impl Command {
+    /// Whether somebody still waits for what comes of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Register { reply, .. } => !reply.is_closed(),
+            Self::Revoke { reply, .. } => !reply.is_closed(),
+            Self::Sweep => true,
+        }
+    }
+}
+
 /// Asks the lease thread to register an instance.
 pub(super) async fn register(
     commands: &mpsc::Sender<Command>,
