@@ -69,7 +69,7 @@ pub(super) fn count(ink: &Ink, circles: &[Round]) -> Result<Finding<u32>, Analys
     }
     let explained = explained(ink, circles);
     let weakest = circles.iter().map(|c| c.support).fold(1.0, f64::min);
-    let confidence = 0.98 * (explained / 0.97).min(1.0).powi(2) * (weakest / 0.55).min(1.0);
+    let confidence = 0.98 * (explained / 0.97).min(1.0).powi(4) * (weakest / 0.55).min(1.0);
     let mut radii: Vec<f64> = circles.iter().map(|c| c.outer.radius).collect();
     let evidence = format!(
         "{} circles of median radius {:.0} px, which cover {:.0} % of the ink",

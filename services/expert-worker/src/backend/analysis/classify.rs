@@ -14,6 +14,8 @@ const PHOTOGRAPH_COLOURS: usize = 48;
 const LETTERING: usize = 9;
 /// Pieces of ink from which on lettering fills a page.
 const PAGE: usize = 120;
+/// Strokes along the raster, in more than one colour, from which on a drawing is a map of routes.
+const LEAST_ROUTED: usize = 8;
 /// A kind of figure must account for this share of the ink.
 const LEAST_EXPLAINED: f64 = 0.9;
 
@@ -62,7 +64,7 @@ pub fn classify(image: &RgbImage) -> Result<Finding<DiagramKind>, AnalysisError>
         });
     }
     if let Ok(found) = grid::measure(&ink)
-        && found.confidence > 0.75
+        && found.confidence > 0.85
     {
         return Ok(found.of_kind(DiagramKind::Grid));
     }
@@ -146,6 +148,20 @@ fn figure(ink: &Ink) -> Finding<DiagramKind> {
         }
     }
     let strokes = outline_strokes(ink);
+    let routed = routed(ink, &strokes);
+    if strokes.len() >= LEAST_ROUTED && routed > 0.6 && polyline::two_inks(ink).is_some() {
+        let evidence = format!(
+            "{} strokes, {:.0} % on a raster",
+            strokes.len(),
+            100.0 * routed
+        );
+        let confidence = (0.95 * routed) as f32;
+        return Finding {
+            value: DiagramKind::RouteMap,
+            confidence,
+            evidence,
+        };
+    }
     let pentagons = polygons(ink, &strokes, 5);
     if polygon::explained(ink, &pentagons) >= LEAST_EXPLAINED
         && let Ok(found) = polygon::count(ink, &pentagons)
@@ -167,20 +183,6 @@ fn figure(ink: &Ink) -> Finding<DiagramKind> {
         // How sure the kind is does not depend on how close a crossing is.
         found.confidence = (0.98 - paths[0].unexplained - paths[1].unexplained).max(0.0) as f32;
         return found;
-    }
-    let routed = routed(ink, &strokes);
-    if strokes.len() >= 6 && routed > 0.6 {
-        let evidence = format!(
-            "{} strokes, {:.0} % on a raster",
-            strokes.len(),
-            100.0 * routed
-        );
-        let confidence = (0.95 * routed) as f32;
-        return Finding {
-            value: DiagramKind::RouteMap,
-            confidence,
-            evidence,
-        };
     }
     let evidence = "no figure accounts for the ink".to_owned();
     Finding {

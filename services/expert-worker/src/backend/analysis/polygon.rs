@@ -25,6 +25,8 @@ const MOST_STEPS: f64 = 120.0;
 const LEAST_OWN: f64 = 0.04;
 /// The same for an outline with breaks.
 const LEAST_OWN_BROKEN: f64 = 0.3;
+/// Proposals refused before giving up on a picture that is not made of polygons.
+const MOST_PROPOSALS: usize = 60_000;
 /// More strokes than this are text or texture, not a drawing.
 const MOST_STROKES: usize = 400;
 
@@ -66,7 +68,7 @@ pub(super) fn count(ink: &Ink, polygons: &[Polygon]) -> Result<Finding<u32>, Ana
     }
     let explained = explained(ink, polygons);
     let weakest = polygons.iter().map(|p| p.coverage).fold(1.0, f64::min);
-    let confidence = 0.97 * (explained / 0.97).min(1.0).powi(2) * (weakest / 0.97).min(1.0);
+    let confidence = 0.97 * (explained / 0.97).min(1.0).powi(4) * (weakest / 0.97).min(1.0);
     let mut radii: Vec<f64> = polygons.iter().map(|p| p.radius).collect();
     let evidence = format!(
         "{} regular polygons of {} sides and median radius {:.0} px, which cover {:.0} % of the ink",
@@ -149,6 +151,9 @@ pub(super) fn polygons(ink: &Ink, strokes: &[Stroke], sides: u32) -> Vec<Polygon
                 }
                 if refused.contains(&proposal.cell()) {
                     continue;
+                }
+                if refused.len() > MOST_PROPOSALS {
+                    return without_composites(found, ink.stroke);
                 }
                 let Some(polygon) = settle(ink, proposal) else {
                     refused.insert(proposal.cell());

@@ -144,7 +144,7 @@ impl Joined {
 }
 
 /// Splits the ink into two layers of different colour.
-fn two_inks(ink: &Ink) -> Option<[Vec<bool>; 2]> {
+pub(super) fn two_inks(ink: &Ink) -> Option<[Vec<bool>; 2]> {
     let strongest = ink.magnitude.iter().copied().fold(0.0, f32::max);
     // Hue dominates; lightness decides between inks of one hue.
     let feature = |i: usize| -> Tint {

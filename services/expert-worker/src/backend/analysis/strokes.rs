@@ -149,8 +149,11 @@ pub(super) fn near<'a>(
 fn local_line(ink: &Ink, own: &[bool], width: f64, seed: Vec2) -> Option<Line> {
     let reach = (1.5 * width).max(3.0).ceil();
     let side = reach as i32;
+    // A wide stroke's direction shows in every second or third pixel as well.
+    let step = (side as usize / 8).max(1);
     let window = (-side..=side)
-        .flat_map(|dy| (-side..=side).map(move |dx| (dx, dy)))
+        .step_by(step)
+        .flat_map(|dy| (-side..=side).step_by(step).map(move |dx| (dx, dy)))
         .filter_map(|(dx, dy)| {
             let point = seed.plus(Vec2::new(f64::from(dx), f64::from(dy)));
             let i = ink.index(point)?;
