@@ -1,12 +1,6 @@
 //! The generated code of the `maestro.v1` protocol, and nothing else.
 
 /// Messages, clients and servers of `maestro.v1`.
-#[expect(
-    missing_docs,
-    unused_qualifications,
-    clippy::all,
-    reason = "generated; the comments stand in the proto files"
-)]
 pub mod v1 {
     tonic::include_proto!("maestro.v1");
 

@@ -1,4 +1,9 @@
 //! Four separate processes and a real etcd.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     process::Command,

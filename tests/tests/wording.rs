@@ -1,6 +1,7 @@
 //! No shortcut from wording: what the policy and the dispatch read shares no run of five words
 //! with the prompts of recorded task collections. The prompts are here as hashes only
 //! (`scripts/hash_prompts.py`).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,7 @@ fn root() -> PathBuf {
 
 fn known() -> BTreeSet<[u8; HASH_BYTES]> {
     let bytes = fs::read(root().join("tests/assets/prompt_5grams.bin")).unwrap();
-    assert!(bytes.len() > 10_000 * HASH_BYTES && bytes.len() % HASH_BYTES == 0);
+    assert!(bytes.len() > 10_000 * HASH_BYTES && bytes.len().is_multiple_of(HASH_BYTES));
     bytes
         .chunks_exact(HASH_BYTES)
         .map(|hash| hash.try_into().unwrap())

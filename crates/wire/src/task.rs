@@ -242,7 +242,7 @@ impl FromProto for Task {
     /// that its deadline may have passed since.
     fn from_proto(proto: Self::Proto) -> Result<Self, CoreError> {
         let images = read_list::<ImageRef>("images", proto.images)?;
-        let budget = proto.budget.clone().unwrap_or_default();
+        let budget = proto.budget.unwrap_or_default();
         let deadline = required::<Timestamp>("budget.deadline", budget.deadline)?;
         let cost = |cost: i64| {
             u64::try_from(cost).map(MicroUsd).map_err(|_| {

@@ -62,11 +62,11 @@ pub async fn start(
     let world = Arc::new(World {
         policy: Arc::new(PolicyClient::new(
             &config.policy_workers,
-            config.policy_client.clone(),
+            config.policy_client,
         )?),
         skills: Arc::new(SkillClient::new(
             &config.skill_runners,
-            config.skill_client.clone(),
+            config.skill_client,
         )?),
         experts: Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.experts)),
         journal: Arc::clone(&ports.journal),
@@ -215,8 +215,9 @@ impl Drainable for DrainEpisodes {
         self.draining.send_replace(true);
         let mut count = self.live.count();
         let finish = grace - grace / CANCEL_SHARE;
-        let finished =
-            tokio::time::timeout(finish, count.wait_for(|count| *count == 0)).await.is_ok();
+        let finished = tokio::time::timeout(finish, count.wait_for(|count| *count == 0))
+            .await
+            .is_ok();
         if finished {
             return 0;
         }

@@ -33,6 +33,7 @@ async fn run(config: ProcessConfig) -> Result<(), WorkerError> {
     let blobs = open_blobs(config.blobs)?;
     let grace = config.service.serve.drain_grace();
     let mut running = start(config.service, registry, blobs).await?;
+    announce(running.address());
     tokio::select! {
         signal = shutdown_signal() => signal?,
         ended = running.wait() => return ended,
@@ -47,4 +48,12 @@ fn open_blobs(config: BlobsConfig) -> Result<Arc<dyn Blobs>, WorkerError> {
         Some(store) => Arc::new(ObjectBlobs::open(store)?),
         None => Arc::new(RemoteBlobs::new(&config.endpoints, config.client)?),
     })
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever started the process reads where it serves"
+)]
+fn announce(address: std::net::SocketAddr) {
+    println!("ready http://{address}");
 }

@@ -34,6 +34,7 @@ async fn run(config: ProcessConfig) -> Result<(), RunnerError> {
     )?);
     let grace = config.service.serve.drain_grace();
     let mut running = start(config.service, registry, blobs).await?;
+    announce(running.address());
     tokio::select! {
         signal = shutdown_signal() => signal?,
         ended = running.wait() => return ended,
@@ -41,4 +42,12 @@ async fn run(config: ProcessConfig) -> Result<(), RunnerError> {
     let report = running.drain(grace).await;
     tracing::info!(unfinished = report.unfinished, "drained");
     Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever started the process reads where it serves"
+)]
+fn announce(address: std::net::SocketAddr) {
+    println!("ready http://{address}");
 }

@@ -84,7 +84,7 @@ impl Cluster {
             &coordinator,
             &mut processes,
         )?;
-        let mut expert = Command::new(&binaries.join("maestro"));
+        let mut expert = Command::new(binaries.join("maestro"));
         expert.args(["bench", "instant-expert", "--etcd", &etcd]);
         spawn("instant-expert", expert, &mut processes)?;
         Ok(Self {

@@ -75,6 +75,10 @@ pub enum Event {
 }
 
 /// Something to do.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a step and moved, never stored in bulk"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask the policy for the decision of a step.
@@ -95,6 +99,10 @@ pub enum Effect {
 }
 
 /// Where an episode stands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a step and moved, never stored in bulk"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
     /// Accepted, not begun.
@@ -184,7 +192,9 @@ impl Episode {
                 self.finish_early(Termination::Truncated(Truncation::Deadline), now)
             }
             (Phase::New, Event::Started) => self.decide_or_stop(now),
-            (Phase::Deciding, Event::Decided { decision, quote }) => self.act(decision, quote, now),
+            (Phase::Deciding, Event::Decided { decision, quote }) => {
+                self.act(decision, &quote, now)
+            }
             (Phase::Deciding, Event::DecideFailed(failure))
             | (Phase::Journaling, Event::JournalFailed(failure)) => {
                 vec![self.finish(Termination::Failed(failure), None, MicroUsd::ZERO, now)]
@@ -225,7 +235,7 @@ impl Episode {
         }]
     }
 
-    fn act(&mut self, decision: Decision, quote: Quote, now: Timestamp) -> Vec<Effect> {
+    fn act(&mut self, decision: Decision, quote: &Quote, now: Timestamp) -> Vec<Effect> {
         match decision.action.clone() {
             Action::Answer(answer) => match self.resolve_answer(&answer) {
                 Ok(answer) => {
@@ -237,7 +247,7 @@ impl Episode {
             },
             Action::Invoke { pair, query } => {
                 let remaining = self.remaining(now);
-                match admit(&pair, &quote, &remaining, &self.spec) {
+                match admit(&pair, quote, &remaining, &self.spec) {
                     Ok(max_cost) => {
                         let step = self.next_index();
                         let reserved = max_cost.unwrap_or_default();

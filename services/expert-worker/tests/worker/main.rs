@@ -1,4 +1,9 @@
 //! The worker over real gRPC, with a real HTTP endpoint behind its `openai` backend.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod calls;
 mod endpoint;
