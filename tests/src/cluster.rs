@@ -128,7 +128,7 @@ impl Cluster {
     /// Its log, where it does not serve.
     pub fn adopting_worker(&self, name: &str) -> Result<Process, SandboxError> {
         let config = format!(
-            "etcd: {{endpoints: ['{}']}}\nblobs: {{endpoints: ['{}']}}\n\
+            "etcd: {{endpoints: ['{}']}}\nblobs: {{remote: {{endpoints: ['{}']}}}}\n\
              service: {{adopt: [openai]}}\n",
             self.etcd_url,
             self.endpoint()
