@@ -1,9 +1,9 @@
 //! The coordinator: takes tasks, runs an episode for each, keeps its record.
 //!
-//! [`start`] joins the parts. A task comes in through [`services`], is parsed once and admitted
-//! ([`admission`]), and runs in an actor of its own ([`actors`]), which moves messages between the
+//! [`start`] joins the parts. A task comes in through `services`, is parsed once and admitted
+//! ([`admission`]), and runs in an actor of its own (`actors`), which moves messages between the
 //! pure state machine of `maestro-core` and the ports: policy, experts, skills, journal. What
-//! happens is told to watchers through a [`feed`].
+//! happens is told to watchers through a `feed`.
 
 pub mod admission;
 pub mod config;

@@ -235,7 +235,7 @@ pub struct Arguments {
     /// Coordinators that serve blobs, separated by commas.
     #[arg(long, env = "MAESTRO_BLOBS", value_delimiter = ',')]
     pub blobs: Vec<Url>,
-    /// Where inference runs: cpu, vulkan[:N], cuda[:N], rocm[:N].
+    /// Where inference runs: cpu, vulkan, cuda or rocm, with `:N` for a further device.
     #[arg(long, env = "MAESTRO_DEVICE")]
     pub device: Option<String>,
 }

@@ -4,7 +4,7 @@
 //!   digest, chooses a solver, runs its steps within the run's deadline and cost, and reads the
 //!   answer.
 //! - [`tools`] are the deterministic tools that steps can use.
-//! - [`library`] holds the skills that come with the program.
+//! - [`mod@library`] holds the skills that come with the program.
 //! - [`start`] serves a runner over gRPC.
 
 pub mod config;
