@@ -49,9 +49,9 @@ doc: ## Build the API documentation; a broken link is an error
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WORKSPACE) --no-deps
 
 .PHONY: release
-release: ## Build the maestro command, optimised
+release: ## Build all programs, optimised
 	scripts/setup.sh build
-	$(CARGO) build --locked --release --package maestro-cli
+	$(CARGO) build $(WORKSPACE) --release --bins
 
 .PHONY: setup-demo
 setup-demo:

@@ -80,7 +80,7 @@ impl Cluster {
         let coordinator_address = format!("127.0.0.1:{}", free_port()?);
         let worker = format!(
             "etcd: {{endpoints: ['{etcd_url}']}}\n\
-             blobs: {{endpoints: ['http://{coordinator_address}']}}\n"
+             blobs: {{remote: {{endpoints: ['http://{coordinator_address}']}}}}\n"
         );
         let policy = serve(
             "maestro-policy-worker",
@@ -90,7 +90,7 @@ impl Cluster {
         let skills = serve("maestro-skill-runner", &worker, folder.path())?;
         let address = |process: &Process| process.address.clone().map(String::from);
         let config = format!(
-            "etcd: {{endpoints: ['{etcd_url}']}}\nstore: {{url: 'memory:///'}}\nservice:\n  \
+            "etcd: {{endpoints: ['{etcd_url}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
              serve: {{listen: '{coordinator_address}'}}\n  \
              policy_workers: ['{}']\n  skill_runners: ['{}']\n",
             address(&policy).unwrap_or_default(),

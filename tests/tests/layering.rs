@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "maestro-store",
         "maestro-policy",
     ],
+    &["maestro-process"],
     &[
         "maestro-coordinator",
         "maestro-policy-worker",

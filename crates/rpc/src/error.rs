@@ -27,6 +27,14 @@ pub enum RpcError {
         /// Why.
         source: io::Error,
     },
+    /// A server does not say how it is.
+    #[error("health of {address}: {reason}")]
+    Health {
+        /// The server.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
     /// The server ended by itself.
     #[error("server failed: {0}")]
     Server(String),

@@ -20,7 +20,9 @@ mod call;
 mod error;
 
 pub use blobs::{BlobClientConfig, BlobLimits, RemoteBlobs, blob_service};
-pub use client::{ClientConfig, PolicyClient, PolicyClientConfig, SkillClient, SkillClientConfig};
+pub use client::{
+    ClientConfig, PolicyClient, PolicyClientConfig, SkillClient, SkillClientConfig, check_health,
+};
 pub use error::RpcError;
 pub use pool::{ChannelPool, PoolConfig};
 pub use router::{ExpertRouter, RouterConfig};

@@ -14,8 +14,8 @@ use crate::{
     format::{AnswerFile, AskFile, CropFile, ImageFile, ServiceFile, StepFile, ToolFile},
     solver::AnswerSpec,
     step::{
-        Action, Argument, Ask, Crop, Extract, ImageRef, ImageSelection, ImageStep, ServiceCall,
-        Step, Tool, ToolCall,
+        Action, Argument, Ask, Crop, Example, Extract, ImageRef, ImageSelection, ImageStep,
+        ServiceCall, Step, Tool, ToolCall,
     },
     template::Template,
     yaml::Place,
@@ -46,6 +46,7 @@ pub(crate) const KINDS: [&str; 10] = [
 ];
 
 const MAX_SAMPLES: u32 = 16;
+const MAX_EXAMPLES: usize = 32;
 const MAX_OUTPUT_TOKENS: u32 = 16_384;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
@@ -154,12 +155,32 @@ impl Checker<'_> {
                 .at("ask.stop")
                 .invalid("at most 4 texts, none empty"));
         }
+        let blank = |text: &String| text.trim().is_empty();
+        if raw.examples.len() > MAX_EXAMPLES
+            || raw
+                .examples
+                .iter()
+                .any(|example| blank(&example.user) || blank(&example.assistant))
+        {
+            return Err(self
+                .place
+                .at("ask.examples")
+                .invalid(format!("at most {MAX_EXAMPLES}, with both texts")));
+        }
         let expect = raw.expect.as_deref().map(Regex::new).transpose();
         Ok(Ask {
             system: match &raw.system {
                 Some(source) => Some(self.template("ask.system", source, needs)?),
                 None => None,
             },
+            examples: raw
+                .examples
+                .iter()
+                .map(|example| Example {
+                    user: example.user.clone(),
+                    assistant: example.assistant.clone(),
+                })
+                .collect(),
             prompt: self.template("ask.prompt", &raw.prompt, needs)?,
             images: match &raw.images {
                 Some(images) => self.images("ask.images", &images.0, needs)?,

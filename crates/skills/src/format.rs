@@ -119,6 +119,8 @@ pub(crate) struct StepFile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AskFile {
     pub(crate) system: Option<String>,
+    #[serde(default)]
+    pub(crate) examples: Vec<ExampleFile>,
     pub(crate) prompt: String,
     pub(crate) images: Option<ImagesFile>,
     pub(crate) max_output_tokens: u32,
@@ -129,6 +131,13 @@ pub(crate) struct AskFile {
     #[serde(default = "one_sample")]
     pub(crate) samples: u32,
     pub(crate) expect: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExampleFile {
+    pub(crate) user: String,
+    pub(crate) assistant: String,
 }
 
 #[derive(Debug, Deserialize)]

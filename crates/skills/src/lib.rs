@@ -40,7 +40,7 @@ pub use lint::{Finding, Severity, lint};
 pub use skill::Skill;
 pub use solver::{AnswerSpec, Solver};
 pub use step::{
-    Action, Argument, Ask, Crop, CropUnit, Extract, ImageRef, ImageSelection, ImageStep,
+    Action, Argument, Ask, Crop, CropUnit, Example, Extract, ImageRef, ImageSelection, ImageStep,
     ServiceCall, Step, Tool, ToolCall,
 };
 pub use template::{Template, TemplateError};

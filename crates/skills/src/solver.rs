@@ -140,6 +140,7 @@ impl Solver {
         max_output_tokens: u32,
     ) -> Result<Self, crate::template::TemplateError> {
         let ask = Ask {
+            examples: Vec::new(),
             system: Some(Template::parse("{{ instructions }}")?),
             prompt: Template::parse("{{ query }}\n\n{{ answer_form }}")?,
             images: ImageSelection::All,

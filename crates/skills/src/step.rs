@@ -52,6 +52,8 @@ pub enum Action {
 pub struct Ask {
     /// Instructions.
     pub system: Option<Template>,
+    /// Turns before the question, word for word: how such questions are answered.
+    pub examples: Vec<Example>,
     /// The question.
     pub prompt: Template,
     /// Images that go along.
@@ -67,6 +69,15 @@ pub struct Ask {
     /// What the reply must hold; its first group (else all of it) becomes the step's `value`. A
     /// reply without it fails the step.
     pub expect: Option<Regex>,
+}
+
+/// A question and the reply it should get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// What the user says.
+    pub user: String,
+    /// What the expert says.
+    pub assistant: String,
 }
 
 /// A call to a capability other than a chat.

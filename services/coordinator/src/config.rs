@@ -1,109 +1,36 @@
 //! Settings of the coordinator.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
-use clap::Parser;
-use maestro_registry::EtcdConfig;
 use maestro_rpc::{BlobLimits, ClientConfig, PoolConfig, RouterConfig, ServeConfig};
-use maestro_store::StoreConfig;
-use maestro_telemetry::TracingConfig;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{admission::ImageLimits, error::CoordinatorError};
 
-/// Settings of a coordinator process. Unknown keys are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessConfig {
-    /// The service.
-    pub service: CoordinatorConfig,
-    /// The registry.
-    pub etcd: EtcdConfig,
-    /// The blob store.
-    pub store: StoreConfig,
-    /// Where `/metrics` is served; absent: nowhere.
-    #[serde(default)]
-    pub metrics: Option<SocketAddr>,
-    /// The log.
-    #[serde(default)]
-    pub log: TracingConfig,
-}
-
-/// Takes tasks, runs their episodes, keeps the registry's front door.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "maestro-coordinator", version)]
-pub struct Arguments {
-    /// Settings in YAML.
-    #[arg(long, env = "MAESTRO_CONFIG")]
-    pub config: PathBuf,
-    /// Address to listen on, instead of the file's.
-    #[arg(long, env = "MAESTRO_LISTEN")]
-    pub listen: Option<SocketAddr>,
-    /// Address of /metrics, instead of the file's.
-    #[arg(long, env = "MAESTRO_METRICS")]
-    pub metrics: Option<SocketAddr>,
-}
-
-impl Arguments {
-    /// Reads the file and puts the flags on top.
-    ///
-    /// # Errors
-    /// [`CoordinatorError::Config`] with what is wrong and where.
-    pub fn load(self) -> Result<ProcessConfig, CoordinatorError> {
-        let mut config = read(&self.config)?;
-        if let Some(listen) = self.listen {
-            config.service.serve.listen = listen;
-        }
-        config.metrics = self.metrics.or(config.metrics);
-        Ok(config)
-    }
-}
-
-fn read(path: &Path) -> Result<ProcessConfig, CoordinatorError> {
-    let error = |reason: String| CoordinatorError::Config {
-        path: path.display().to_string(),
-        reason,
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    serde_saphyr::from_str(&text).map_err(|e| error(e.to_string()))
-}
-
 /// Settings of the coordinator, wherever it runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct CoordinatorConfig {
     /// Where and how it serves.
-    #[serde(default)]
     pub serve: ServeConfig,
     /// Policy workers, at least one.
     pub policy_workers: Vec<Url>,
     /// Skill runners, at least one.
     pub skill_runners: Vec<Url>,
     /// How policy workers are called.
-    #[serde(default)]
     pub policy_client: ClientConfig,
     /// How skill runners are called.
-    #[serde(default)]
     pub skill_client: ClientConfig,
     /// How experts are called under direct skills.
-    #[serde(default)]
     pub experts: RouterConfig,
     /// Connections to experts.
-    #[serde(default)]
     pub expert_connections: PoolConfig,
     /// Episodes at once and how they are kept.
-    #[serde(default)]
     pub episodes: EpisodeConfig,
     /// Images that clients may send.
-    #[serde(default)]
     pub images: ImageLimits,
     /// Uploads that clients may make.
-    #[serde(default)]
     pub blobs: BlobLimits,
 }
 
@@ -111,16 +38,28 @@ impl CoordinatorConfig {
     /// The default settings with these workers.
     pub fn new(policy_workers: Vec<Url>, skill_runners: Vec<Url>) -> Self {
         Self {
-            serve: ServeConfig::default(),
             policy_workers,
             skill_runners,
-            policy_client: ClientConfig::default(),
-            skill_client: ClientConfig::default(),
-            experts: RouterConfig::default(),
-            expert_connections: PoolConfig::default(),
-            episodes: EpisodeConfig::default(),
-            images: ImageLimits::default(),
-            blobs: BlobLimits::default(),
+            ..Self::default()
+        }
+    }
+
+    /// Checks what no type rules out.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Setting`] naming the setting.
+    pub fn validate(&self) -> Result<(), CoordinatorError> {
+        let needed = [
+            ("policy_workers", self.policy_workers.is_empty()),
+            ("skill_runners", self.skill_runners.is_empty()),
+            ("episodes.max_running", self.episodes.max_running == 0),
+        ];
+        match needed.iter().find(|(_, missing)| *missing) {
+            Some((setting, _)) => Err(CoordinatorError::Setting {
+                setting,
+                reason: "must be at least one",
+            }),
+            None => Ok(()),
         }
     }
 }
@@ -170,38 +109,24 @@ impl EpisodeConfig {
 mod tests {
     use super::*;
 
-    fn load(yaml: &str, flags: &[&str]) -> Result<ProcessConfig, CoordinatorError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), yaml).unwrap();
-        let path = file.path().to_str().unwrap();
-        let start = ["maestro-coordinator", "--config", path];
-        Arguments::try_parse_from(start.iter().chain(flags))
-            .unwrap()
-            .load()
-    }
-
-    const GOOD: &str = "etcd: {endpoints: ['http://a:1']}\nstore: {url: 'memory:///'}\n\
-        service:\n  policy_workers: ['http://p:1']\n  skill_runners: ['http://s:1']\n";
-
     #[test]
-    fn flags_stand_above_the_file() {
-        let config = load(
-            GOOD,
-            &["--listen", "127.0.0.1:9", "--metrics", "127.0.0.1:8"],
-        )
-        .unwrap();
-        assert_eq!(config.service.serve.listen.port(), 9);
-        assert_eq!(config.metrics.map(|address| address.port()), Some(8));
-    }
-
-    #[test]
-    fn unknown_keys_and_malformed_files_are_refused() {
-        let unknown = load(&GOOD.replace("skill_runners", "skill_runner"), &[]).unwrap_err();
+    fn bad_settings_are_named() {
+        let read = |yaml: &str| serde_saphyr::from_str::<CoordinatorConfig>(yaml);
+        let good = "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1']}";
+        read(good).unwrap().validate().unwrap();
+        let unknown = read(&good.replace("skill_runners", "skill_runner")).unwrap_err();
         assert!(unknown.to_string().contains("skill_runner"), "{unknown}");
-        let malformed = load("service: [", &[]).unwrap_err();
-        assert!(
-            malformed.to_string().contains("configuration"),
-            "{malformed}"
-        );
+        for (yaml, setting) in [
+            ("{policy_workers: ['http://p:1']}", "skill_runners"),
+            ("{skill_runners: ['http://s:1']}", "policy_workers"),
+            (
+                "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \
+                 episodes: {max_running: 0}}",
+                "episodes.max_running",
+            ),
+        ] {
+            let error = read(yaml).unwrap().validate().unwrap_err().to_string();
+            assert!(error.contains(setting), "{error}");
+        }
     }
 }

@@ -1,22 +1,19 @@
 //! The crate's error.
 
 use maestro_core::CoreError;
-use maestro_registry::RegistryError;
 use maestro_rpc::RpcError;
-use maestro_store::StoreError;
-use maestro_telemetry::TelemetryError;
 
 /// Why a coordinator cannot start or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CoordinatorError {
-    /// The configuration cannot be read.
-    #[error("configuration {path}: {reason}")]
-    Config {
-        /// The file.
-        path: String,
-        /// What is wrong with it, with its line.
-        reason: String,
+    /// A setting cannot be used.
+    #[error("{setting} {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// The rule that it breaks.
+        reason: &'static str,
     },
     /// The actor system refused.
     #[error("actor {name}: {reason}")]
@@ -32,13 +29,4 @@ pub enum CoordinatorError {
     /// Listening, connecting.
     #[error(transparent)]
     Rpc(#[from] RpcError),
-    /// The registry.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The blob store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Logs and metrics.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
 }

@@ -1,60 +1,53 @@
-//! The coordinator process: configuration → build → serve → drain.
+//! The coordinator process.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use clap::Parser;
-use maestro_coordinator::{CoordinatorError, MemoryJournal, Ports, config::Arguments, start};
-use maestro_registry::EtcdRegistry;
-use maestro_rpc::shutdown_signal;
-use maestro_store::{ObjectBlobs, ObjectPolicies};
+use maestro_coordinator::{Coordinator, CoordinatorConfig, MemoryJournal, Ports, start};
+use maestro_process::{ProcessError, Program, Resources};
+use maestro_rpc::{DrainReport, ServeConfig};
+use maestro_store::ObjectPolicies;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the coordinator ends");
-            eprint_error(&error);
-            ExitCode::FAILURE
-        }
+struct Process(Coordinator);
+
+impl Program for Process {
+    const NAME: &'static str = "maestro-coordinator";
+    const ABOUT: &'static str =
+        "Takes tasks, runs their episodes, keeps the registry's front door.";
+    type Config = CoordinatorConfig;
+
+    fn serve(config: &mut CoordinatorConfig) -> &mut ServeConfig {
+        &mut config.serve
+    }
+
+    fn validate(config: &CoordinatorConfig) -> Result<(), ProcessError> {
+        config.validate().map_err(ProcessError::service)
+    }
+
+    async fn start(config: CoordinatorConfig, resources: Resources) -> Result<Self, ProcessError> {
+        let blobs = resources.store()?;
+        let ports = Ports {
+            registry: resources.registry(),
+            policies: Arc::new(ObjectPolicies::new(blobs.clone())),
+            blobs: Arc::new(blobs),
+            journal: Arc::new(MemoryJournal::new(config.episodes.max_finished)),
+        };
+        let running = start(config, ports).await;
+        running.map(Self).map_err(ProcessError::service)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    async fn wait(&mut self) -> Result<(), ProcessError> {
+        self.0.wait().await.map_err(ProcessError::service)
+    }
+
+    async fn drain(self, grace: Duration) -> DrainReport {
+        self.0.drain(grace).await
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the error may come before logging is set up"
-)]
-fn eprint_error(error: &CoordinatorError) {
-    eprintln!("maestro-coordinator: {error}");
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever started the process reads where it serves"
-)]
-fn announce(address: std::net::SocketAddr) {
-    println!("ready http://{address}");
-}
-
-async fn run(arguments: Arguments) -> Result<(), CoordinatorError> {
-    let config = arguments.load()?;
-    maestro_telemetry::init_tracing(&config.log)?;
-    let _metrics = maestro_telemetry::install_metrics(config.metrics)?;
-    let registry = EtcdRegistry::connect(config.etcd).await?;
-    let blobs = ObjectBlobs::open(config.store)?;
-    let ports = Ports {
-        registry: Arc::new(registry),
-        policies: Arc::new(ObjectPolicies::new(blobs.clone())),
-        blobs: Arc::new(blobs),
-        journal: Arc::new(MemoryJournal::new(config.service.episodes.max_finished)),
-    };
-    let grace = config.service.serve.drain_grace();
-    let mut coordinator = start(config.service, ports).await?;
-    announce(coordinator.address());
-    tokio::select! {
-        ended = coordinator.wait() => return ended,
-        signal = shutdown_signal() => signal?,
-    }
-    coordinator.drain(grace).await;
-    Ok(())
+fn main() -> ExitCode {
+    maestro_process::main::<Process>()
 }

@@ -57,6 +57,7 @@ pub async fn start(
     config: CoordinatorConfig,
     ports: Ports,
 ) -> Result<Coordinator, CoordinatorError> {
+    config.validate()?;
     let snapshots = ports.registry.snapshots();
     let pool = Arc::new(ChannelPool::new(config.expert_connections));
     let world = Arc::new(World {

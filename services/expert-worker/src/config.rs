@@ -1,69 +1,16 @@
 //! Settings of the expert worker.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use maestro_core::{
     CoreError,
     registry::{BackendSpec, Descriptor},
 };
-use maestro_registry::EtcdConfig;
-use maestro_rpc::{BlobClientConfig, ServeConfig};
-use maestro_store::StoreConfig;
-use maestro_telemetry::TracingConfig;
+use maestro_rpc::ServeConfig;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{backend::BackendKind, error::ExpertWorkerError, images::ImageConfig};
-
-/// Settings of an expert worker process. Unknown keys are refused.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessConfig {
-    /// The registry.
-    pub etcd: EtcdConfig,
-    /// Where images come from.
-    pub blobs: BlobSource,
-    /// Where `/metrics` is served; absent for not at all.
-    #[serde(default)]
-    pub metrics: Option<SocketAddr>,
-    /// Logs.
-    #[serde(default)]
-    pub tracing: TracingConfig,
-    /// The worker itself.
-    #[serde(default)]
-    pub service: ExpertWorkerConfig,
-}
-
-/// Where images come from.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub enum BlobSource {
-    /// Servers of `maestro.v1.BlobService`, such as the coordinators.
-    Remote {
-        /// At least one.
-        endpoints: Vec<Url>,
-        /// How they are called.
-        #[serde(default)]
-        client: BlobClientConfig,
-    },
-    /// The store itself.
-    Store(StoreConfig),
-}
-
-impl ProcessConfig {
-    /// Reads a YAML file.
-    ///
-    /// # Errors
-    /// [`ExpertWorkerError::Config`] with what is wrong and where.
-    pub fn read(path: &Path) -> Result<Self, ExpertWorkerError> {
-        let error = |reason: String| ExpertWorkerError::Config {
-            path: path.display().to_string(),
-            reason,
-        };
-        let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-        serde_saphyr::from_str(&text).map_err(|e| error(e.to_string()))
-    }
-}
 
 /// Settings of the worker, wherever it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,42 +181,33 @@ impl From<HostedExpert> for Descriptor {
 mod tests {
     use super::*;
 
-    const YAML: &str = r"
-etcd: { endpoints: ['http://127.0.0.1:2379'] }
-blobs:
-  remote: { endpoints: ['http://127.0.0.1:7400'] }
-service:
-  adopt: [openai]
-  experts:
-    - name: echo
-      description: Repeats what was recorded.
-      capabilities: [chat]
-      modalities: [text]
-      backend: { kind: replay, config: { file: outcomes.jsonl } }
+    const YAML: &str = "
+adopt: [openai]
+experts:
+  - name: echo
+    description: Repeats what was recorded.
+    capabilities: [chat]
+    modalities: [text]
+    backend: { kind: replay, config: { file: outcomes.jsonl } }
 ";
 
-    fn read(yaml: &str) -> Result<ProcessConfig, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), yaml).unwrap();
-        let config = ProcessConfig::read(file.path()).map_err(|error| error.to_string())?;
-        config
-            .service
-            .validate()
-            .map_err(|error| error.to_string())?;
+    fn read(yaml: &str) -> Result<ExpertWorkerConfig, String> {
+        let config: ExpertWorkerConfig =
+            serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        config.validate().map_err(|error| error.to_string())?;
         Ok(config)
     }
 
     #[test]
     fn a_hosted_expert_keeps_its_backend_to_itself() {
         let config = read(YAML).unwrap();
-        let expert = &config.service.experts[0];
+        let expert = &config.experts[0];
         assert_eq!(expert.descriptor().backend, None);
         assert_eq!(expert.backend().kind, "replay");
         assert_eq!(
             Descriptor::from(expert.clone()).backend.as_ref(),
             Some(expert.backend())
         );
-        assert!(matches!(config.blobs, BlobSource::Remote { .. }));
     }
 
     #[test]
@@ -284,12 +222,11 @@ service:
                 "description",
             ),
             (
-                "      backend: { kind: replay, config: { file: outcomes.jsonl } }\n",
+                "    backend: { kind: replay, config: { file: outcomes.jsonl } }\n",
                 "",
                 "backend",
             ),
             ("adopt: [openai]", "max_wait_ms: 0", "max_wait_ms"),
-            ("remote:", "remot:", "remot"),
         ] {
             let error = read(&YAML.replace(from, to)).unwrap_err();
             assert!(error.contains(word), "{word}: {error}");

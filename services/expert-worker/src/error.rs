@@ -1,10 +1,7 @@
 //! The crate's error.
 
 use maestro_core::CoreError;
-use maestro_registry::RegistryError;
 use maestro_rpc::RpcError;
-use maestro_store::StoreError;
-use maestro_telemetry::TelemetryError;
 
 use crate::backend::BackendKind;
 
@@ -12,9 +9,9 @@ use crate::backend::BackendKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpertWorkerError {
-    /// The configuration cannot be read.
-    #[error("configuration {path}: {reason}")]
-    Config {
+    /// A file of descriptors cannot be read.
+    #[error("{path}: {reason}")]
+    Catalogue {
         /// The file.
         path: String,
         /// What is wrong with it, with its line.
@@ -50,15 +47,6 @@ pub enum ExpertWorkerError {
     /// Listening, connecting.
     #[error(transparent)]
     Rpc(#[from] RpcError),
-    /// The registry.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The blob store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Logs and metrics.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
 }
 
 impl ExpertWorkerError {

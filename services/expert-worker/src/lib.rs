@@ -21,7 +21,7 @@ mod start;
 mod supervisor;
 mod worker;
 
-pub use config::{ExpertWorkerConfig, HostedExpert, ProcessConfig};
+pub use config::{ExpertWorkerConfig, HostedExpert};
 pub use error::ExpertWorkerError;
 pub use local::local_experts;
 pub use start::{ExpertWorker, start};

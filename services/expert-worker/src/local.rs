@@ -28,7 +28,7 @@ const FILES: [(&str, &str); 4] = [
 /// [`ExpertWorkerError::Config`] for a file that does not parse, which a test rules out, and for
 /// a folder whose name is not Unicode.
 pub fn local_experts(models_dir: &Path) -> Result<Vec<HostedExpert>, ExpertWorkerError> {
-    let error = |path: &dyn std::fmt::Display, reason: String| ExpertWorkerError::Config {
+    let error = |path: &dyn std::fmt::Display, reason: String| ExpertWorkerError::Catalogue {
         path: path.to_string(),
         reason,
     };

@@ -1,68 +1,44 @@
-//! The expert worker process: configuration → build → serve → drain.
+//! The expert worker process.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::Parser;
-use maestro_core::ports::Blobs;
-use maestro_expert_worker::{ExpertWorkerError, ProcessConfig, config::BlobSource, start};
-use maestro_registry::EtcdRegistry;
-use maestro_rpc::{RemoteBlobs, shutdown_signal};
-use maestro_store::ObjectBlobs;
+use maestro_expert_worker::{ExpertWorker, ExpertWorkerConfig, start};
+use maestro_process::{ProcessError, Program, Resources};
+use maestro_rpc::{DrainReport, ServeConfig};
 
-/// Puts frozen models behind gRPC and into the registry.
-#[derive(Parser)]
-#[command(name = "maestro-expert-worker", version)]
-struct Arguments {
-    /// YAML file with the settings.
-    #[arg(long, env = "MAESTRO_EXPERT_WORKER_CONFIG")]
-    config: PathBuf,
-}
+struct Process(ExpertWorker);
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the expert worker ends");
-            eprint_error(&error);
-            ExitCode::FAILURE
-        }
+impl Program for Process {
+    const NAME: &'static str = "maestro-expert-worker";
+    const ABOUT: &'static str = "Puts frozen models behind gRPC and into the registry.";
+    type Config = ExpertWorkerConfig;
+
+    fn serve(config: &mut ExpertWorkerConfig) -> &mut ServeConfig {
+        &mut config.serve
+    }
+
+    fn validate(config: &ExpertWorkerConfig) -> Result<(), ProcessError> {
+        config.validate().map_err(ProcessError::service)
+    }
+
+    async fn start(config: ExpertWorkerConfig, resources: Resources) -> Result<Self, ProcessError> {
+        let running = start(config, resources.registry(), resources.blobs()?).await;
+        running.map(Self).map_err(ProcessError::service)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    async fn wait(&mut self) -> Result<(), ProcessError> {
+        self.0.wait().await.map_err(ProcessError::service)
+    }
+
+    async fn drain(self, grace: Duration) -> DrainReport {
+        self.0.drain(grace).await
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the error may come before logging is set up"
-)]
-fn eprint_error(error: &ExpertWorkerError) {
-    eprintln!("maestro-expert-worker: {error}");
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever started the process reads where it serves"
-)]
-fn announce(address: std::net::SocketAddr) {
-    println!("ready http://{address}");
-}
-
-async fn run(arguments: Arguments) -> Result<(), ExpertWorkerError> {
-    let config = ProcessConfig::read(&arguments.config)?;
-    maestro_telemetry::init_tracing(&config.tracing)?;
-    let _metrics = maestro_telemetry::install_metrics(config.metrics)?;
-    let registry = Arc::new(EtcdRegistry::connect(config.etcd).await?);
-    let blobs: Arc<dyn Blobs> = match config.blobs {
-        BlobSource::Remote { endpoints, client } => Arc::new(RemoteBlobs::new(&endpoints, client)?),
-        BlobSource::Store(store) => Arc::new(ObjectBlobs::open(store)?),
-    };
-    let grace = config.service.serve.drain_grace();
-    let mut worker = start(config.service, registry, blobs).await?;
-    announce(worker.address());
-    tokio::select! {
-        ended = worker.wait() => return ended,
-        signal = shutdown_signal() => signal?,
-    }
-    let report = worker.drain(grace).await;
-    tracing::info!(unfinished = report.unfinished, "drained");
-    Ok(())
+fn main() -> ExitCode {
+    maestro_process::main::<Process>()
 }

@@ -1,21 +1,11 @@
-//! Settings: a YAML file, then environment variables and flags on top of it.
+//! Settings of the policy worker.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use clap::Parser;
 use maestro_models::{DeviceSetting, SentenceEncoder, StaticTable, TextEmbedder};
 use maestro_policy::{ScorerConfig, ServingConfig};
-use maestro_registry::EtcdConfig;
-use maestro_rpc::{BlobClientConfig, ServeConfig};
-use maestro_store::StoreConfig;
-use maestro_telemetry::TracingConfig;
+use maestro_rpc::ServeConfig;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::error::WorkerError;
 
@@ -176,169 +166,39 @@ impl Config {
     }
 }
 
-/// Where policies are fetched: from the servers of blobs, or straight from the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BlobsConfig {
-    /// Servers of `maestro.v1.BlobService`.
-    pub endpoints: Vec<Url>,
-    /// How they are called.
-    pub client: BlobClientConfig,
-    /// The store, instead of servers.
-    pub store: Option<StoreConfig>,
-}
-
-/// Settings of the process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProcessConfig {
-    /// The service.
-    pub service: Config,
-    /// The registry.
-    pub etcd: EtcdConfig,
-    /// The blob store.
-    pub blobs: BlobsConfig,
-    /// Where `/metrics` is served; absent: nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// The log.
-    pub log: TracingConfig,
-}
-
-impl Default for ProcessConfig {
-    fn default() -> Self {
-        Self {
-            service: Config::default(),
-            etcd: EtcdConfig::new(["http://127.0.0.1:2379"]),
-            blobs: BlobsConfig::default(),
-            metrics: None,
-            log: TracingConfig::default(),
-        }
-    }
-}
-
-/// Decides the next action of episodes on behalf of coordinators.
-#[derive(Clone, Debug, Default, Parser)]
-#[command(name = "maestro-policy-worker", version)]
-pub struct Arguments {
-    /// Settings in YAML.
-    #[arg(long, env = "MAESTRO_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, env = "MAESTRO_LISTEN")]
-    pub listen: Option<SocketAddr>,
-    /// Address of /metrics.
-    #[arg(long, env = "MAESTRO_METRICS")]
-    pub metrics: Option<SocketAddr>,
-    /// Members of the etcd cluster, separated by commas.
-    #[arg(long, env = "MAESTRO_ETCD", value_delimiter = ',')]
-    pub etcd: Vec<String>,
-    /// Coordinators that serve blobs, separated by commas.
-    #[arg(long, env = "MAESTRO_BLOBS", value_delimiter = ',')]
-    pub blobs: Vec<Url>,
-    /// Where inference runs: cpu, vulkan, cuda or rocm, with `:N` for a further device.
-    #[arg(long, env = "MAESTRO_DEVICE")]
-    pub device: Option<String>,
-}
-
-impl Arguments {
-    /// Reads the file, if one is named, and puts the flags on top.
-    ///
-    /// # Errors
-    /// A file that cannot be read, an unknown key, or a setting that breaks a rule.
-    pub fn load(self) -> Result<ProcessConfig, WorkerError> {
-        let mut config = match &self.config {
-            Some(path) => read(path)?,
-            None => ProcessConfig::default(),
-        };
-        if let Some(listen) = self.listen {
-            config.service.serve.listen = listen;
-        }
-        if let Some(device) = self.device {
-            config.service.device = device;
-        }
-        if self.metrics.is_some() {
-            config.metrics = self.metrics;
-        }
-        if !self.etcd.is_empty() {
-            config.etcd.endpoints = self.etcd;
-        }
-        if !self.blobs.is_empty() {
-            config.blobs.endpoints = self.blobs;
-        }
-        config.service.validate()?;
-        config.etcd.validate()?;
-        if config.blobs.endpoints.is_empty() == config.blobs.store.is_none() {
-            return Err(WorkerError::Setting {
-                setting: "blobs",
-                reason: "must name either servers of blobs (--blobs) or a store".into(),
-            });
-        }
-        Ok(config)
-    }
-}
-
-fn read(path: &Path) -> Result<ProcessConfig, WorkerError> {
-    let text = std::fs::read_to_string(path).map_err(|source| WorkerError::ReadConfig {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_saphyr::from_str(&text).map_err(|error| WorkerError::ParseConfig {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(yaml: &str, flags: &[&str]) -> Result<ProcessConfig, WorkerError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), yaml).unwrap();
-        let path = file.path().to_str().unwrap();
-        let arguments = ["maestro-policy-worker", "--config", path];
-        Arguments::try_parse_from(arguments.iter().chain(flags))
-            .unwrap()
-            .load()
+    fn read(yaml: &str) -> Result<Config, String> {
+        let config: Config = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config)
     }
 
     #[test]
-    fn flags_stand_above_the_file() {
-        let yaml = "service: {device: 'vulkan:1', encoder: {minilm: models/minilm}, \
-                    batching: {max_wait_us: 200}}\nblobs: {store: {url: 'memory://'}}\n";
-        let config = load(yaml, &["--device", "cpu", "--etcd", "http://b:1"]).unwrap();
-        assert_eq!(config.service.device().unwrap(), DeviceSetting::Cpu);
+    fn settings_are_read() {
+        let config = read(
+            "{device: 'vulkan:1', encoder: {minilm: models/minilm}, batching: {max_wait_us: 200}}",
+        )
+        .unwrap();
+        assert_eq!(config.device().unwrap(), DeviceSetting::Vulkan(Some(1)));
+        assert_eq!(config.batching.max_wait(), Duration::from_micros(200));
         assert_eq!(
-            config.service.batching.max_wait(),
-            Duration::from_micros(200)
-        );
-        assert_eq!(
-            config.service.encoder,
+            config.encoder,
             EncoderSetting::Minilm("models/minilm".into())
         );
-        assert_eq!(config.etcd.endpoints, ["http://b:1"]);
-        let yaml = "service: {encoder: static}\n";
-        let config = load(yaml, &["--blobs", "http://c:1"]).unwrap();
-        assert_eq!(config.service, Config::default());
+        assert_eq!(read("{encoder: static}").unwrap(), Config::default());
     }
 
     #[test]
     fn bad_settings_are_named() {
-        let error = |yaml: &str| {
-            load(yaml, &["--blobs", "http://c:1"])
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(error("service: {batchin: {}}\n").contains("batchin"));
-        assert!(error("service: {batching: {max_batch: 0}}\n").contains("max_batch"));
-        assert!(error("service: {batching: {max_wait_us: 1000000}}\n").contains("max_wait_us"));
-        assert!(error("service: {device: gpu}\n").contains("gpu"));
-        assert!(error("service: {sampling: {temperature: 0}}\n").contains("temperature"));
-        assert!(
-            error("service: {untrained: {accept_confidence: 1.5}}\n").contains("accept_confidence")
-        );
-        let both = error("blobs: {store: {url: 'memory://'}}\n");
-        assert!(both.contains("either"), "{both}");
-        assert!(load("{}\n", &[]).unwrap_err().to_string().contains("blobs"));
+        let error = |yaml: &str| read(yaml).unwrap_err();
+        assert!(error("{batchin: {}}").contains("batchin"));
+        assert!(error("{batching: {max_batch: 0}}").contains("max_batch"));
+        assert!(error("{batching: {max_wait_us: 1000000}}").contains("max_wait_us"));
+        assert!(error("{device: gpu}").contains("gpu"));
+        assert!(error("{sampling: {temperature: 0}}").contains("temperature"));
+        assert!(error("{untrained: {accept_confidence: 1.5}}").contains("accept_confidence"));
     }
 }

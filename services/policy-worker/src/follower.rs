@@ -12,7 +12,7 @@ use maestro_policy::{EmbeddingCache, PolicyError, Prepared, Runtime};
 use maestro_telemetry::{Gauge, Histogram};
 use tokio::{sync::watch, task, time};
 
-use crate::error::WorkerError;
+use crate::{catalogues::Catalogues, error::WorkerError};
 
 /// When a snapshot that could not be made ready is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -59,6 +59,7 @@ pub(crate) struct Follower {
     runtime: Runtime,
     cache: Arc<Mutex<EmbeddingCache>>,
     view: Arc<View>,
+    catalogues: Catalogues,
 }
 
 impl Follower {
@@ -66,16 +67,19 @@ impl Follower {
     pub(crate) async fn start(
         runtime: Runtime,
         snapshot: Arc<Snapshot>,
+        catalogues: Catalogues,
     ) -> Result<Self, WorkerError> {
         let cache = Arc::new(Mutex::new(EmbeddingCache::new(Arc::clone(
             runtime.embedder(),
         ))));
+        catalogues.keep(&snapshot.catalogue);
         let prepared = prepare(&runtime, &cache, snapshot).await?;
         report(&prepared, &cache);
         Ok(Self {
             runtime,
             cache,
             view: Arc::new(View::new(prepared)),
+            catalogues,
         })
     }
 
@@ -114,6 +118,9 @@ impl Follower {
             Some(prepared) => prepared,
             None => prepare(&self.runtime, &self.cache, Arc::clone(&snapshot)).await?,
         };
+        if before.snapshot().digest != snapshot.digest {
+            self.catalogues.keep(&snapshot.catalogue);
+        }
         self.view.publish(prepared);
         let now = Timestamp::now();
         for completed in newly_completed(before.snapshot(), &snapshot) {

@@ -12,6 +12,7 @@
 pub mod batcher;
 pub mod config;
 
+mod catalogues;
 mod engine;
 mod error;
 mod follower;
@@ -27,17 +28,13 @@ use maestro_rpc::{DrainReport, Server};
 use tokio::task;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::{
-    config::{Arguments, BlobsConfig, Config, ProcessConfig},
-    error::WorkerError,
-    policies::DEFAULT_SLOT,
-    worker::PolicyWorker,
-};
 use self::{
+    catalogues::Catalogues,
     engine::Engine,
     follower::Follower,
     policies::{Loader, Policies},
 };
+pub use self::{config::Config, error::WorkerError, policies::DEFAULT_SLOT, worker::PolicyWorker};
 
 /// How long the start waits for the policies that are active; after it the built-in one decides
 /// until they are there.
@@ -94,7 +91,8 @@ pub async fn start(
 
     let mut snapshots = registry.snapshots();
     let first = Arc::clone(&snapshots.borrow_and_update());
-    let follower = Follower::start(runtime.clone(), Arc::clone(&first)).await?;
+    let catalogues = Catalogues::start(Arc::clone(&blobs));
+    let follower = Follower::start(runtime.clone(), Arc::clone(&first), catalogues).await?;
     let view = follower.view();
     let loader = Loader {
         policies: Arc::clone(&policies),

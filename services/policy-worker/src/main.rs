@@ -1,59 +1,44 @@
-//! The policy worker as a process: settings, build, serve, drain.
+//! The policy worker process.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::Parser;
-use maestro_core::ports::Blobs;
-use maestro_policy_worker::{Arguments, BlobsConfig, ProcessConfig, WorkerError, start};
-use maestro_registry::EtcdRegistry;
-use maestro_rpc::{RemoteBlobs, shutdown_signal};
-use maestro_store::ObjectBlobs;
-use maestro_telemetry::{init_tracing, install_metrics};
+use maestro_policy_worker::{Config, Running, start};
+use maestro_process::{ProcessError, Program, Resources};
+use maestro_rpc::{DrainReport, ServeConfig};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Arguments::parse().load() {
-        Ok(config) => match run(config).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!(%error, "the policy worker ends");
-                ExitCode::FAILURE
-            }
-        },
-        Err(error) => {
-            clap::Error::raw(clap::error::ErrorKind::Io, format!("{error}\n")).exit();
-        }
+struct PolicyWorker(Running);
+
+impl Program for PolicyWorker {
+    const NAME: &'static str = "maestro-policy-worker";
+    const ABOUT: &'static str = "Decides the next action of episodes on behalf of coordinators.";
+    type Config = Config;
+
+    fn serve(config: &mut Config) -> &mut ServeConfig {
+        &mut config.serve
+    }
+
+    fn validate(config: &Config) -> Result<(), ProcessError> {
+        config.validate().map_err(ProcessError::service)
+    }
+
+    async fn start(config: Config, resources: Resources) -> Result<Self, ProcessError> {
+        let running = start(config, resources.registry(), resources.blobs()?).await;
+        running.map(Self).map_err(ProcessError::service)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    async fn wait(&mut self) -> Result<(), ProcessError> {
+        self.0.wait().await.map_err(ProcessError::service)
+    }
+
+    async fn drain(self, grace: Duration) -> DrainReport {
+        self.0.drain(grace).await
     }
 }
 
-async fn run(config: ProcessConfig) -> Result<(), WorkerError> {
-    init_tracing(&config.log)?;
-    let _metrics = install_metrics(config.metrics)?;
-    let registry = Arc::new(EtcdRegistry::connect(config.etcd).await?);
-    let blobs = open_blobs(config.blobs)?;
-    let grace = config.service.serve.drain_grace();
-    let mut running = start(config.service, registry, blobs).await?;
-    announce(running.address());
-    tokio::select! {
-        signal = shutdown_signal() => signal?,
-        ended = running.wait() => return ended,
-    }
-    let report = running.drain(grace).await;
-    tracing::info!(unfinished = report.unfinished, "drained");
-    Ok(())
-}
-
-fn open_blobs(config: BlobsConfig) -> Result<Arc<dyn Blobs>, WorkerError> {
-    Ok(match config.store {
-        Some(store) => Arc::new(ObjectBlobs::open(store)?),
-        None => Arc::new(RemoteBlobs::new(&config.endpoints, config.client)?),
-    })
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever started the process reads where it serves"
-)]
-fn announce(address: std::net::SocketAddr) {
-    println!("ready http://{address}");
+fn main() -> ExitCode {
+    maestro_process::main::<PolicyWorker>()
 }

@@ -1,16 +1,7 @@
-//! Settings: a YAML file, then environment variables and flags on top of it.
+//! Settings of the skill runner.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
-
-use clap::Parser;
-use maestro_registry::EtcdConfig;
-use maestro_rpc::{BlobClientConfig, PoolConfig, RouterConfig, ServeConfig};
-use maestro_telemetry::TracingConfig;
+use maestro_rpc::{PoolConfig, RouterConfig, ServeConfig};
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::{error::RunnerError, runner::RunnerConfig};
 
@@ -53,145 +44,19 @@ impl Config {
     }
 }
 
-/// Where blobs are fetched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BlobsConfig {
-    /// Servers of `maestro.v1.BlobService`, at least one.
-    pub endpoints: Vec<Url>,
-    /// How they are called.
-    pub client: BlobClientConfig,
-}
-
-/// Settings of the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProcessConfig {
-    /// The service.
-    pub service: Config,
-    /// The registry.
-    pub etcd: EtcdConfig,
-    /// The blob store.
-    pub blobs: BlobsConfig,
-    /// Where `/metrics` is served; absent: nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// The log.
-    pub log: TracingConfig,
-}
-
-impl Default for ProcessConfig {
-    fn default() -> Self {
-        Self {
-            service: Config::default(),
-            etcd: EtcdConfig::new(["http://127.0.0.1:2379"]),
-            blobs: BlobsConfig::default(),
-            metrics: None,
-            log: TracingConfig::default(),
-        }
-    }
-}
-
-/// Runs skills on behalf of coordinators.
-#[derive(Clone, Debug, Default, Parser)]
-#[command(name = "maestro-skill-runner", version)]
-pub struct Arguments {
-    /// Settings in YAML.
-    #[arg(long, env = "MAESTRO_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, env = "MAESTRO_LISTEN")]
-    pub listen: Option<SocketAddr>,
-    /// Address of /metrics.
-    #[arg(long, env = "MAESTRO_METRICS")]
-    pub metrics: Option<SocketAddr>,
-    /// Members of the etcd cluster, separated by commas.
-    #[arg(long, env = "MAESTRO_ETCD", value_delimiter = ',')]
-    pub etcd: Vec<String>,
-    /// Coordinators that serve blobs, separated by commas.
-    #[arg(long, env = "MAESTRO_BLOBS", value_delimiter = ',')]
-    pub blobs: Vec<Url>,
-}
-
-impl Arguments {
-    /// Reads the file, if one is named, and puts the flags on top.
-    ///
-    /// # Errors
-    /// A file that cannot be read, an unknown key, or a setting that breaks a rule.
-    pub fn load(self) -> Result<ProcessConfig, RunnerError> {
-        let mut config = match &self.config {
-            Some(path) => read(path)?,
-            None => ProcessConfig::default(),
-        };
-        if let Some(listen) = self.listen {
-            config.service.serve.listen = listen;
-        }
-        if self.metrics.is_some() {
-            config.metrics = self.metrics;
-        }
-        if !self.etcd.is_empty() {
-            config.etcd.endpoints = self.etcd;
-        }
-        if !self.blobs.is_empty() {
-            config.blobs.endpoints = self.blobs;
-        }
-        config.service.validate()?;
-        config.etcd.validate()?;
-        if config.blobs.endpoints.is_empty() {
-            let reason = "must name at least one server of blobs (--blobs)";
-            return Err(RunnerError::Setting {
-                setting: "blobs.endpoints",
-                reason,
-            });
-        }
-        Ok(config)
-    }
-}
-
-fn read(path: &Path) -> Result<ProcessConfig, RunnerError> {
-    let text = std::fs::read_to_string(path).map_err(|source| RunnerError::ReadConfig {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_saphyr::from_str(&text).map_err(|error| RunnerError::ParseConfig {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(yaml: &str, flags: &[&str]) -> Result<ProcessConfig, RunnerError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), yaml).unwrap();
-        let path = file.path().to_str().unwrap();
-        let arguments = ["maestro-skill-runner", "--config", path];
-        Arguments::try_parse_from(arguments.iter().chain(flags))
-            .unwrap()
-            .load()
-    }
-
-    #[test]
-    fn flags_stand_above_the_file() {
-        let yaml =
-            "service: {runner: {max_concurrent_runs: 7}}\netcd: {endpoints: ['http://a:1']}\n";
-        let flags = ["--etcd", "http://b:1,http://c:1", "--blobs", "http://d:2"];
-        let config = load(yaml, &flags).unwrap();
-        assert_eq!(config.service.runner.max_concurrent_runs, 7);
-        assert_eq!(config.etcd.endpoints, ["http://b:1", "http://c:1"]);
-        assert_eq!(config.blobs.endpoints.len(), 1);
-    }
-
     #[test]
     fn bad_settings_are_named() {
-        let blobs = ["--blobs", "http://d:2"];
-        let error = |yaml, flags: &[&str]| load(yaml, flags).unwrap_err().to_string();
-        assert!(error("service: {runer: {}}\n", &blobs).contains("runer"));
-        assert!(
-            error("service: {runner: {max_concurrent_runs: 0}}\n", &blobs)
-                .contains("max_concurrent_runs")
-        );
-        assert!(error("{}\n", &[]).contains("blobs.endpoints"));
+        let config: Config = serde_saphyr::from_str("{runner: {max_concurrent_runs: 7}}").unwrap();
+        assert_eq!(config.runner.max_concurrent_runs, 7);
+        config.validate().unwrap();
+        let config: Config = serde_saphyr::from_str("{runner: {max_concurrent_runs: 0}}").unwrap();
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains("max_concurrent_runs"), "{error}");
+        let error = serde_saphyr::from_str::<Config>("{runer: {}}").unwrap_err();
+        assert!(error.to_string().contains("runer"), "{error}");
     }
 }

@@ -22,7 +22,7 @@ use maestro_core::ports::{Blobs, Experts, Registry};
 use maestro_rpc::{ChannelPool, DrainReport, ExpertRouter, Server};
 
 pub use self::{
-    config::{Arguments, Config, ProcessConfig},
+    config::Config,
     error::RunnerError,
     library::library,
     runner::{Runner, RunnerConfig},

@@ -1,53 +1,44 @@
-//! The skill runner as a process: settings, build, serve, drain.
+//! The skill runner process.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::Parser;
-use maestro_registry::EtcdRegistry;
-use maestro_rpc::{RemoteBlobs, shutdown_signal};
-use maestro_skill_runner::{Arguments, ProcessConfig, RunnerError, start};
-use maestro_telemetry::{init_tracing, install_metrics};
+use maestro_process::{ProcessError, Program, Resources};
+use maestro_rpc::{DrainReport, ServeConfig};
+use maestro_skill_runner::{Config, Running, start};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Arguments::parse().load() {
-        Ok(config) => match run(config).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!(%error, "the skill runner ends");
-                ExitCode::FAILURE
-            }
-        },
-        Err(error) => {
-            clap::Error::raw(clap::error::ErrorKind::Io, format!("{error}\n")).exit();
-        }
+struct SkillRunner(Running);
+
+impl Program for SkillRunner {
+    const NAME: &'static str = "maestro-skill-runner";
+    const ABOUT: &'static str = "Runs skills on behalf of coordinators.";
+    type Config = Config;
+
+    fn serve(config: &mut Config) -> &mut ServeConfig {
+        &mut config.serve
+    }
+
+    fn validate(config: &Config) -> Result<(), ProcessError> {
+        config.validate().map_err(ProcessError::service)
+    }
+
+    async fn start(config: Config, resources: Resources) -> Result<Self, ProcessError> {
+        let running = start(config, resources.registry(), resources.blobs()?).await;
+        running.map(Self).map_err(ProcessError::service)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    async fn wait(&mut self) -> Result<(), ProcessError> {
+        self.0.wait().await.map_err(ProcessError::service)
+    }
+
+    async fn drain(self, grace: Duration) -> DrainReport {
+        self.0.drain(grace).await
     }
 }
 
-async fn run(config: ProcessConfig) -> Result<(), RunnerError> {
-    init_tracing(&config.log)?;
-    let _metrics = install_metrics(config.metrics)?;
-    let registry = Arc::new(EtcdRegistry::connect(config.etcd).await?);
-    let blobs = Arc::new(RemoteBlobs::new(
-        &config.blobs.endpoints,
-        config.blobs.client,
-    )?);
-    let grace = config.service.serve.drain_grace();
-    let mut running = start(config.service, registry, blobs).await?;
-    announce(running.address());
-    tokio::select! {
-        signal = shutdown_signal() => signal?,
-        ended = running.wait() => return ended,
-    }
-    let report = running.drain(grace).await;
-    tracing::info!(unfinished = report.unfinished, "drained");
-    Ok(())
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever started the process reads where it serves"
-)]
-fn announce(address: std::net::SocketAddr) {
-    println!("ready http://{address}");
+fn main() -> ExitCode {
+    maestro_process::main::<SkillRunner>()
 }

@@ -1,7 +1,10 @@
 //! Joins the deterministic tools to the steps of workflows: arguments in, results out.
 
 use maestro_core::{
-    answer::{AnswerKind, ExtractedAnswer},
+    answer::{
+        AnswerKind, ExtractedAnswer, calculator,
+        extract::{self, Form},
+    },
     episode::{Failure, FailureKind},
 };
 use maestro_skills::Tool;
@@ -10,11 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     runner::{StepOutput, json_text, note},
-    tools::{
-        calculator,
-        extract::{self, Form},
-        receipt,
-    },
+    tools::receipt,
 };
 
 /// A region of text as the step of a reader gives it; what tools don't need is ignored.

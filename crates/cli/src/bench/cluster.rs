@@ -60,7 +60,7 @@ impl Cluster {
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{endpoints: ['http://127.0.0.1:1']}}\n"
+                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
             ),
             &mut processes,
         )?;
@@ -69,12 +69,12 @@ impl Cluster {
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{endpoints: ['http://127.0.0.1:1']}}\n"
+                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
             ),
             &mut processes,
         )?;
         let coordinator = format!(
-            "etcd: {{endpoints: ['{etcd}']}}\nstore: {{url: 'memory:///'}}\nservice:\n  \
+            "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
              policy_workers: ['{policy}']\n  skill_runners: ['{skills}']\n"
         );
         let endpoint = start(

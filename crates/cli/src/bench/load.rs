@@ -65,9 +65,11 @@ pub(super) async fn offer(
                 Some(Ended { time, steps }) => {
                     sample.answered += 1;
                     let micros = (time / steps.max(1)).as_micros();
+                    // It grows with its values; saturating would cut the tail off.
                     sample
                         .step_us
-                        .saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
+                        .record(u64::try_from(micros).unwrap_or(u64::MAX))
+                        .map_err(|e| CliError::Bench(e.to_string()))?;
                 }
                 None => sample.failed += 1,
             }

@@ -1,6 +1,7 @@
 //! Clients of the policy workers and the skill runners.
 
 mod endpoints;
+mod health;
 mod policy;
 mod skill;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::pool::PoolConfig;
 
 pub(crate) use endpoints::{Endpoints, Repeat};
+pub use health::check_health;
 pub use policy::PolicyClient;
 pub use skill::SkillClient;
 

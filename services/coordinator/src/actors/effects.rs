@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use maestro_core::{
     Timestamp,
-    answer::ExtractedAnswer,
+    answer::{
+        AnswerKind, ExtractedAnswer,
+        extract::{Form, extract},
+    },
     episode::{
         Action, Conclusion, Decision, EpisodeSpec, Event, Failure, FailureKind, Invocation,
         MAX_OBSERVATION_CHARS, Observation, Quote, Remaining, Step, clip_middle,
@@ -197,7 +200,7 @@ impl World {
             Err(failure) => return Observation::failed(failure),
         };
         Observation {
-            answer: answer_of(&reply),
+            answer: answer_of(&spec.task.answer_kind, &reply),
             text: clip_middle(&reply.text, MAX_OBSERVATION_CHARS),
             skill_digest: Some(candidate.skill.bundle),
             instance: reply.instance,
@@ -243,9 +246,11 @@ fn resolve<'a>(snapshot: &'a Snapshot, pair: &Pair) -> Result<Candidate<'a>, Fai
     })
 }
 
-/// The answer of a plain reply: a finding as it is, else the text itself. Its confidence is the
-/// mean probability of its tokens, where the expert reports them.
-fn answer_of(reply: &ExpertReply) -> Option<ExtractedAnswer> {
+/// The answer of a plain reply: a finding as it is, else what the text claims in the form that was
+/// asked for; none if it holds no such answer or claims several. The confidence is the mean
+/// probability of the tokens, where the expert reports them, and at most how clearly the text
+/// claims it.
+fn answer_of(kind: &AnswerKind, reply: &ExpertReply) -> Option<ExtractedAnswer> {
     if let Some(finding) = reply.findings.first() {
         let value = finding.value.clone();
         return Some(ExtractedAnswer {
@@ -253,20 +258,18 @@ fn answer_of(reply: &ExpertReply) -> Option<ExtractedAnswer> {
             confidence: finding.confidence,
         });
     }
-    let value = reply.text.trim();
-    (!value.is_empty()).then(|| {
-        let log_probs = &reply.token_log_probs;
-        let confidence = if log_probs.is_empty() {
-            UNKNOWN_CONFIDENCE
-        } else {
-            (log_probs.iter().sum::<f32>() / log_probs.len() as f32)
-                .exp()
-                .clamp(0.0, 1.0)
-        };
-        ExtractedAnswer {
-            value: value.to_owned(),
-            confidence,
-        }
+    let found = extract(&reply.text, &Form::from(kind)).ok()?;
+    let log_probs = &reply.token_log_probs;
+    let confidence = if log_probs.is_empty() {
+        UNKNOWN_CONFIDENCE
+    } else {
+        (log_probs.iter().sum::<f32>() / log_probs.len() as f32)
+            .exp()
+            .clamp(0.0, 1.0)
+    };
+    Some(ExtractedAnswer {
+        value: found.value,
+        confidence: confidence.min(found.confidence),
     })
 }
 
@@ -307,5 +310,41 @@ pub(super) fn decided_step(index: u32, decision: &Decision, started_at: Timestam
         started_at,
         decided_at: now,
         finished_at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(text: &str, token_log_probs: Vec<f32>) -> ExpertReply {
+        ExpertReply {
+            text: text.to_owned(),
+            token_log_probs,
+            ..ExpertReply::default()
+        }
+    }
+
+    #[test]
+    fn a_plain_reply_is_read_in_the_form_that_was_asked_for() {
+        let found = answer_of(
+            &AnswerKind::Integer,
+            &reply("<think>4? 5?</think>There are 12 of them.", vec![]),
+        )
+        .unwrap();
+        assert_eq!(found.value, "12");
+        assert!(found.confidence <= UNKNOWN_CONFIDENCE);
+        assert_eq!(
+            answer_of(&AnswerKind::Integer, &reply("either 4 or 5", vec![])),
+            None
+        );
+        assert_eq!(answer_of(&AnswerKind::FreeText, &reply("  ", vec![])), None);
+    }
+
+    #[test]
+    fn confidence_follows_the_tokens_and_the_clearness_of_the_claim() {
+        let sure = answer_of(&AnswerKind::Number, &reply("3.5", vec![-0.01, -0.01])).unwrap();
+        let unsure = answer_of(&AnswerKind::Number, &reply("3.5", vec![-2.0, -0.01])).unwrap();
+        assert!(sure.confidence > 0.8 && unsure.confidence < 0.5);
     }
 }

@@ -24,20 +24,6 @@ impl RegistryApi {
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.registry.snapshots().borrow())
     }
-
-    /// Keeps the catalogue's content, so that the steps which name its digest can be replayed.
-    /// The write comes back through the watch; a failure here must not undo it.
-    async fn keep_catalogue(&self, revision: u64) {
-        let mut snapshots = self.registry.snapshots();
-        let newer = snapshots.wait_for(|snapshot| snapshot.revision >= revision);
-        let content = match tokio::time::timeout(std::time::Duration::from_secs(1), newer).await {
-            Ok(Ok(snapshot)) => snapshot.catalogue.content(),
-            Ok(Err(_)) | Err(_) => return,
-        };
-        if let Err(error) = self.blobs.put(content.into()).await {
-            tracing::warn!(%error, "the catalogue's content is not in the blob store");
-        }
-    }
 }
 
 fn mode(replace: bool) -> PutMode {
@@ -68,7 +54,6 @@ impl RegistryService for RegistryApi {
             .put_expert(&descriptor, mode(request.replace))
             .await
             .map_err(status)?;
-        self.keep_catalogue(revision).await;
         tracing::info!(expert = %descriptor.name, revision, "expert registered");
         Ok(Response::new(v1::RegisterExpertResponse { revision }))
     }
@@ -79,7 +64,6 @@ impl RegistryService for RegistryApi {
     ) -> Result<Response<v1::UnregisterExpertResponse>, Status> {
         let expert = name("name", &request.into_inner().name)?;
         let revision = self.registry.delete_expert(&expert).await.map_err(status)?;
-        self.keep_catalogue(revision).await;
         tracing::info!(%expert, revision, "expert unregistered");
         Ok(Response::new(v1::UnregisterExpertResponse { revision }))
     }
@@ -108,7 +92,6 @@ impl RegistryService for RegistryApi {
             .put_skill(&header, mode(request.replace))
             .await
             .map_err(status)?;
-        self.keep_catalogue(revision).await;
         tracing::info!(skill = %header.name, revision, "skill registered");
         let header = Some(header.to_proto());
         Ok(Response::new(v1::RegisterSkillResponse {
@@ -123,7 +106,6 @@ impl RegistryService for RegistryApi {
     ) -> Result<Response<v1::UnregisterSkillResponse>, Status> {
         let skill = name("name", &request.into_inner().name)?;
         let revision = self.registry.delete_skill(&skill).await.map_err(status)?;
-        self.keep_catalogue(revision).await;
         tracing::info!(%skill, revision, "skill unregistered");
         Ok(Response::new(v1::UnregisterSkillResponse { revision }))
     }

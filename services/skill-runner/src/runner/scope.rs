@@ -70,17 +70,16 @@ impl Scope<'_> {
     }
 
     async fn ask(&self, ask: &Ask) -> Result<StepOutput, Failure> {
-        let mut messages = Vec::with_capacity(2);
+        let message = |role, text| Message { role, text };
+        let mut messages = Vec::with_capacity(2 + 2 * ask.examples.len());
         if let Some(system) = &ask.system {
-            messages.push(Message {
-                role: Role::System,
-                text: self.render(system)?,
-            });
+            messages.push(message(Role::System, self.render(system)?));
         }
-        messages.push(Message {
-            role: Role::User,
-            text: self.render(&ask.prompt)?,
-        });
+        for example in &ask.examples {
+            messages.push(message(Role::User, example.user.clone()));
+            messages.push(message(Role::Assistant, example.assistant.clone()));
+        }
+        messages.push(message(Role::User, self.render(&ask.prompt)?));
         messages.retain(|message| !message.text.trim().is_empty());
         let images = self.chat_images(&ask.images)?;
         let chat = Capability::new(CHAT).map_err(|error| skill_failure(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use maestro_core::answer::AnswerKind;
 
-use crate::tools::visible;
+use maestro_core::answer::visible;
 
 /// What a reply says beside its thoughts.
 pub(crate) fn spoken(reply: &str) -> String {

@@ -5,7 +5,7 @@ use super::{
     layout::Row,
     words::{contains_any, letters},
 };
-use crate::tools::dates::{FoundDate, find_dates};
+use maestro_core::answer::dates::{FoundDate, find_dates};
 
 struct Candidate {
     found: FoundDate,

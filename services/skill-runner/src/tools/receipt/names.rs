@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::words::{contains_any, distance, find, letters};
-use crate::tools::dates::find_dates;
+use maestro_core::answer::dates::find_dates;
 
 /// Legal forms: letters, slips allowed, and how they are printed. The longest are first.
 const LEGAL_FORMS: [(&str, usize, &str); 9] = [

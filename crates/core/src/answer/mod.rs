@@ -1,4 +1,11 @@
-//! Kinds of answers, and when two answers agree.
+//! Kinds of answers, reading them out of text, and when two of them agree.
+
+pub mod calculator;
+pub mod dates;
+pub mod extract;
+mod thinking;
+
+pub use thinking::visible;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;

@@ -2,11 +2,10 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use maestro_core::answer::{AnswerKind, canonical};
+use crate::answer::{AnswerKind, calculator, canonical, dates::find_dates};
 use regex::{Captures, Regex};
 
 use super::{Extracted, Form};
-use crate::tools::{calculator, dates::find_dates};
 
 /// A value in a text.
 #[derive(Debug, Clone, PartialEq)]

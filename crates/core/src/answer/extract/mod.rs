@@ -4,7 +4,7 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use maestro_core::answer::AnswerKind;
+use super::AnswerKind;
 use regex::Regex;
 
 use super::visible;

@@ -1,0 +1,132 @@
+//! The shell that every service process shares: settings → build → serve → drain.
+//!
+//! A service is a [`Program`]. Its `main` is [`main`] of that type: the same flags, the same file of
+//! settings around the service's own, the same signals, the same line `ready URL` on stdout once it
+//! serves, and the same `health` command for probes.
+
+mod config;
+mod error;
+mod resources;
+
+use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches};
+use maestro_rpc::{DrainReport, ServeConfig, shutdown_signal};
+use serde::de::DeserializeOwned;
+
+pub use self::{
+    config::{Arguments, BlobSource, Command, Config},
+    error::ProcessError,
+    resources::Resources,
+};
+
+/// A service that runs as a process of its own.
+pub trait Program: Sized + Send {
+    /// Name of the executable.
+    const NAME: &'static str;
+    /// What it does, in one sentence.
+    const ABOUT: &'static str;
+    /// The service's own settings. Unknown keys are refused by them too.
+    type Config: DeserializeOwned + Default + Send;
+
+    /// Where and how the service listens.
+    fn serve(config: &mut Self::Config) -> &mut ServeConfig;
+
+    /// Checks what no type rules out.
+    ///
+    /// # Errors
+    /// The setting and its rule.
+    fn validate(config: &Self::Config) -> Result<(), ProcessError>;
+
+    /// Builds the service and serves it.
+    ///
+    /// # Errors
+    /// Why it cannot serve.
+    fn start(
+        config: Self::Config,
+        resources: Resources,
+    ) -> impl Future<Output = Result<Self, ProcessError>> + Send;
+
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// Resolves when the server has failed.
+    ///
+    /// # Errors
+    /// Why it failed.
+    fn wait(&mut self) -> impl Future<Output = Result<(), ProcessError>> + Send;
+
+    /// Takes no new work, finishes what is under way within `grace`, closes.
+    fn drain(self, grace: Duration) -> impl Future<Output = DrainReport> + Send;
+}
+
+/// Runs a program as its command line and its settings say, until SIGTERM or SIGINT.
+pub fn main<P: Program>() -> ExitCode {
+    let command = Arguments::command().name(P::NAME).about(P::ABOUT);
+    let arguments = Arguments::from_arg_matches(&command.get_matches())
+        .unwrap_or_else(|error| error.format(&mut Arguments::command()).exit());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(ProcessError::Runtime);
+    let done = runtime.and_then(|runtime| runtime.block_on(run::<P>(arguments)));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(%error, "the process ends");
+            complain(P::NAME, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError> {
+    let (command, mut config) = arguments.load::<P>()?;
+    if let Some(Command::Health { timeout_ms }) = command {
+        let address = P::serve(&mut config.service).listen;
+        return Ok(health(address, Duration::from_millis(timeout_ms)).await);
+    }
+    maestro_telemetry::init_tracing(&config.log)?;
+    let _metrics = maestro_telemetry::install_metrics(config.metrics)?;
+    let grace = P::serve(&mut config.service).drain_grace();
+    let resources = Resources::connect(config.etcd, config.blobs).await?;
+    let _watching = resources.watch_health();
+    let mut program = P::start(config.service, resources).await?;
+    announce(program.address());
+    tokio::select! {
+        signal = shutdown_signal() => signal?,
+        ended = program.wait() => return ended.map(|()| ExitCode::SUCCESS),
+    }
+    let report = program.drain(grace).await;
+    tracing::info!(unfinished = report.unfinished, "drained");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the process that listens on `address` whether it serves.
+async fn health(address: SocketAddr, timeout: Duration) -> ExitCode {
+    let target = config::reachable(address);
+    match maestro_rpc::check_health(target, timeout).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain("health", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the error may come before logging is set up"
+)]
+fn complain(name: &str, error: &dyn std::fmt::Display) {
+    eprintln!("{name}: {error}");
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever started the process reads where it serves"
+)]
+fn announce(address: SocketAddr) {
+    println!("ready http://{address}");
+}

@@ -1,0 +1,85 @@
+//! What a service reaches beside its peers: the registry and the blobs.
+
+use std::{sync::Arc, time::Duration};
+
+use maestro_core::ports::{Blobs, Registry};
+use maestro_registry::{EtcdConfig, EtcdRegistry};
+use maestro_rpc::RemoteBlobs;
+use maestro_store::ObjectBlobs;
+use maestro_telemetry::Gauge;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{config::BlobSource, error::ProcessError};
+
+/// How often the registry's state is written to the gauges.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The registry, connected, and the blobs, not yet opened.
+pub struct Resources {
+    registry: Arc<EtcdRegistry>,
+    blobs: BlobSource,
+}
+
+impl Resources {
+    /// Connects to the registry.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    pub async fn connect(etcd: EtcdConfig, blobs: BlobSource) -> Result<Self, ProcessError> {
+        let registry = Arc::new(EtcdRegistry::connect(etcd).await?);
+        Ok(Self { registry, blobs })
+    }
+
+    /// The live registry.
+    pub fn registry(&self) -> Arc<dyn Registry> {
+        Arc::clone(&self.registry) as _
+    }
+
+    /// The blobs, wherever they are.
+    ///
+    /// # Errors
+    /// Settings that cannot be used, or a store that cannot be opened.
+    pub fn blobs(&self) -> Result<Arc<dyn Blobs>, ProcessError> {
+        Ok(match self.blobs.clone() {
+            BlobSource::Remote { endpoints, client } => {
+                Arc::new(RemoteBlobs::new(&endpoints, client)?)
+            }
+            BlobSource::Store(store) => Arc::new(ObjectBlobs::open(store)?),
+        })
+    }
+
+    /// The blob store itself, for a service that serves it to others.
+    ///
+    /// # Errors
+    /// [`ProcessError::Setting`] where only servers of blobs are named, or a store that cannot be
+    /// opened.
+    pub fn store(&self) -> Result<ObjectBlobs, ProcessError> {
+        match self.blobs.clone() {
+            BlobSource::Store(store) => Ok(ObjectBlobs::open(store)?),
+            BlobSource::Remote { .. } => Err(ProcessError::Setting {
+                setting: "blobs",
+                reason: "must be a store: this service serves blobs to others".to_owned(),
+            }),
+        }
+    }
+
+    /// Keeps the gauges of the registry's connection and of the snapshot's age up to date until the
+    /// handle is dropped.
+    pub(crate) fn watch_health(&self) -> AbortOnDropHandle<()> {
+        let health = self.registry.health();
+        let snapshots = self.registry.snapshots();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+            loop {
+                ticks.tick().await;
+                let (connected, age) = {
+                    let health = health.borrow();
+                    (health.connected, health.age())
+                };
+                Gauge::RegistryConnected.set(f64::from(u8::from(connected)), &[]);
+                Gauge::RegistrySnapshotAge.set(age.as_secs_f64(), &[]);
+                Gauge::RegistryRevision.set(snapshots.borrow().revision as f64, &[]);
+            }
+        }))
+    }
+}
