@@ -28,10 +28,9 @@ pub struct Cluster {
     pub coordinator: Process,
     /// The policy worker.
     pub policy: Process,
-    /// Where the policy worker serves `/metrics`.
-    pub policy_metrics: Url,
     /// The skill runner.
     pub skills: Process,
+    endpoint: Url,
     _etcd: Process,
     etcd_url: String,
     folder: TempDir,
@@ -76,17 +75,12 @@ impl Cluster {
         let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
         let (etcd, etcd_url) = etcd(folder.path())?;
         let registry = connect(&etcd_url).await?;
-        let policy_metrics = format!("127.0.0.1:{}", free_port()?);
         let coordinator_address = format!("127.0.0.1:{}", free_port()?);
         let worker = format!(
             "etcd: {{endpoints: ['{etcd_url}']}}\n\
              blobs: {{remote: {{endpoints: ['http://{coordinator_address}']}}}}\n"
         );
-        let policy = serve(
-            "maestro-policy-worker",
-            &format!("{worker}metrics: '{policy_metrics}'\n"),
-            folder.path(),
-        )?;
+        let policy = serve("maestro-policy-worker", &worker, folder.path())?;
         let skills = serve("maestro-skill-runner", &worker, folder.path())?;
         let address = |process: &Process| process.address.clone().map(String::from);
         let config = format!(
@@ -97,15 +91,15 @@ impl Cluster {
             address(&skills).unwrap_or_default(),
         );
         let coordinator = serve("maestro-coordinator", &config, folder.path())?;
-        let policy_metrics = format!("http://{policy_metrics}/metrics");
-        let policy_metrics = policy_metrics
-            .parse()
-            .map_err(|_| SandboxError::Timeout(format!("a valid URL {policy_metrics}")))?;
+        let endpoint = coordinator
+            .address
+            .clone()
+            .ok_or_else(|| SandboxError::Timeout("the coordinator's address".to_owned()))?;
         Ok(Self {
             registry,
             coordinator,
+            endpoint,
             policy,
-            policy_metrics,
             skills,
             _etcd: etcd,
             etcd_url,
@@ -115,11 +109,7 @@ impl Cluster {
 
     /// Where the coordinator serves.
     pub fn endpoint(&self) -> Url {
-        // A coordinator without an address did not start.
-        self.coordinator
-            .address
-            .clone()
-            .unwrap_or_else(|| self.policy_metrics.clone())
+        self.endpoint.clone()
     }
 
     /// Starts an expert worker that adopts descriptors of the `openai` kind.
@@ -216,8 +206,12 @@ fn serve_as(
     folder: &Path,
 ) -> Result<Process, SandboxError> {
     let path = folder.join(format!("{name}.yaml"));
+    let metrics = format!("127.0.0.1:{}", free_port()?);
+    let config = format!("metrics: '{metrics}'\nlog: {{filter: 'info,maestro=debug'}}\n{config}");
     fs::write(&path, config).map_err(io_error(path.display().to_string()))?;
     let mut command = Command::new(binary(program)?);
     command.arg("--config").arg(path);
-    Process::serve(name, command, folder)
+    let mut process = Process::serve(name, command, folder)?;
+    process.metrics = format!("http://{metrics}/metrics").parse().ok();
+    Ok(process)
 }

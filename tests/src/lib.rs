@@ -7,6 +7,8 @@ mod cluster;
 mod openai;
 mod process;
 
+pub use nix::sys::signal::Signal;
+
 pub use cluster::{Cluster, local_up};
 pub use openai::ChatServer;
 pub use process::{Process, SandboxError, binary};

@@ -72,6 +72,8 @@ pub struct Process {
     log: PathBuf,
     /// Where it serves, if it said so.
     pub address: Option<Url>,
+    /// Where it serves `/metrics`, if it was told to.
+    pub metrics: Option<Url>,
 }
 
 impl Process {
@@ -93,6 +95,7 @@ impl Process {
             child,
             log,
             address: None,
+            metrics: None,
         })
     }
 
@@ -138,6 +141,11 @@ impl Process {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Its whole log.
+    pub fn full_log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Its process id.

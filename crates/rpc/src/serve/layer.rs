@@ -22,7 +22,7 @@ use super::{
     control::{Control, InFlight, Method},
     deadline,
 };
-use crate::status::draining;
+use crate::status::{code_name, draining};
 
 #[derive(Clone)]
 pub(super) struct RequestLayer(pub(super) Arc<Control>);
@@ -153,7 +153,16 @@ struct TrackedBody {
 impl TrackedBody {
     fn finish(&mut self, code: Code) {
         if let Some(record) = self.record.take() {
-            record.method.record(code, record.started.elapsed());
+            let time = record.started.elapsed();
+            record.method.record(code, time);
+            self.context.sync_scope(|| {
+                tracing::debug!(
+                    method = record.method.name(),
+                    code = code_name(code),
+                    us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+                    "request served"
+                );
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Field, calibration,
     layout::Row,
-    names::{follows_name, is_heading, names_business, tidy, to_legal_form},
+    names::{before_address, follows_name, is_heading, names_business, tidy, to_legal_form},
 };
 
 /// How many rows the head of a receipt has at most.
@@ -104,7 +104,7 @@ fn shop(head: &[&Row], texts: &[String]) -> Option<(Field, Ground)> {
         Some(index) if index <= first + 2 => (index, Ground::Business),
         _ => (first, Ground::First),
     };
-    let mut name = texts[index].clone();
+    let mut name = before_address(&texts[index]).to_owned();
     let mut evidence = name.clone();
     if let Some(next) = texts.get(index + 1) {
         let goes_on = name.trim_end().ends_with('&')

@@ -201,6 +201,25 @@ pub(super) fn tidy(text: &str) -> String {
     words.join(" ")
 }
 
+/// The part of a line before an address that a reader put on the same line: "NAME Unit 7, Yard".
+pub(super) fn before_address(text: &str) -> &str {
+    static ADDRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)\S\s+[,(]?(?:unit|suite|lot|no|level|shoplot|block)\b[.:]?\s*#?\d").ok()
+    });
+    // A name has a word at least: what begins like an address is left as it is.
+    match ADDRESS.as_ref().and_then(|address| address.find(text)) {
+        Some(found) => {
+            let name = text[..found.start()].chars().count() + 1;
+            let end = text
+                .char_indices()
+                .nth(name)
+                .map_or(text.len(), |(at, _)| at);
+            text[..end].trim_end()
+        }
+        None => text,
+    }
+}
+
 /// A word that is, but for a slip or two, a kind of business is that.
 fn known(word: &str) -> String {
     let all = letters(word);

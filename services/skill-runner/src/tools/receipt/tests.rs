@@ -305,3 +305,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_on_the_line_of_the_name_is_cut_off() {
+    use super::names::before_address;
+    assert_eq!(
+        before_address("MIRABELLE PLANT HOUSE Unit 7, Glasshouse Yard"),
+        "MIRABELLE PLANT HOUSE"
+    );
+    assert_eq!(
+        before_address("CORNER SHOP, No. 12 High Street"),
+        "CORNER SHOP,"
+    );
+    assert_eq!(before_address("UNIT 7 COFFEE"), "UNIT 7 COFFEE");
+    assert_eq!(before_address("LEVEL UP GAMES"), "LEVEL UP GAMES");
+}

@@ -1,0 +1,109 @@
+//! What the tests share: requests, and reading what comes back.
+
+use futures::StreamExt;
+use maestro_core::{
+    ports::{PutMode, Registry},
+    registry::{BackendSpec, Descriptor, Limits, Modality, Price},
+};
+use maestro_proto::v1::{
+    self, episode_event::Event, episode_service_client::EpisodeServiceClient,
+    termination::Termination,
+};
+use maestro_tests::Cluster;
+use serde_json::json;
+use tonic::transport::Channel;
+
+const CAPABILITY: &str = "chat";
+
+pub(crate) fn descriptor(name: &str, base_url: &str) -> Descriptor {
+    let config = json!({ "base_url": base_url, "model": "test" });
+    Descriptor {
+        name: name.parse().unwrap(),
+        description: format!("Answers short questions about everything. Variant {name}."),
+        capabilities: [CAPABILITY.parse().unwrap()].into(),
+        modalities: [Modality::Text].into(),
+        price: Some(Price::default()),
+        limits: Limits {
+            timeout_ms: 20_000,
+            ..Limits::default()
+        },
+        typical_latency_ms: Some(10),
+        backend: Some(BackendSpec {
+            kind: "openai".into(),
+            config: config.as_object().unwrap().clone(),
+        }),
+    }
+}
+
+pub(crate) async fn with_skills() -> Cluster {
+    let cluster = Cluster::start().await.unwrap();
+    for skill in maestro_skill_runner::library().unwrap() {
+        cluster
+            .registry
+            .put_skill(&skill.header(), PutMode::Create)
+            .await
+            .unwrap();
+    }
+    cluster
+}
+
+pub(crate) async fn client(endpoint: &url::Url) -> EpisodeServiceClient<Channel> {
+    EpisodeServiceClient::connect(endpoint.to_string())
+        .await
+        .unwrap()
+}
+
+pub(crate) fn request(question: &str) -> v1::RunEpisodeRequest {
+    let task = v1::Task {
+        question: question.into(),
+        ..v1::Task::default()
+    };
+    v1::RunEpisodeRequest {
+        task: Some(task),
+        options: None,
+    }
+}
+
+pub(crate) fn pinned(question: &str, expert: &str) -> v1::RunEpisodeRequest {
+    let mut request = request(question);
+    request.task.as_mut().unwrap().constraints = Some(v1::Constraints {
+        allowed: vec![v1::PairPattern {
+            expert: expert.into(),
+            skill: String::new(),
+        }],
+        ..v1::Constraints::default()
+    });
+    request
+}
+
+pub(crate) async fn run(
+    client: &mut EpisodeServiceClient<Channel>,
+    request: v1::RunEpisodeRequest,
+) -> v1::Episode {
+    let mut events = client.run_episode(request).await.unwrap().into_inner();
+    while let Some(message) = events.next().await {
+        if let Some(Event::Ended(episode)) = message.unwrap().event.unwrap().event {
+            return episode;
+        }
+    }
+    panic!("the stream ended before the episode");
+}
+
+pub(crate) fn answer(episode: &v1::Episode) -> Option<String> {
+    let conclusion = episode.conclusion.as_ref()?;
+    let termination = conclusion.termination.as_ref()?.termination.as_ref()?;
+    matches!(termination, Termination::Answered(_)).then(|| {
+        conclusion
+            .answer
+            .as_ref()
+            .map(|answer| answer.value.clone())
+    })?
+}
+
+pub(crate) fn experts(episode: &v1::Episode) -> Vec<String> {
+    let pair = |step: &v1::Step| match step.decision.clone()?.action?.action? {
+        v1::action::Action::Invoke(invoke) => Some(invoke.pair?.expert),
+        _ => None,
+    };
+    episode.steps.iter().filter_map(pair).collect()
+}

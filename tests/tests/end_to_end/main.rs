@@ -1,0 +1,13 @@
+//! Real processes, a real etcd, a real OpenAI-compatible server.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_input;
+mod client;
+mod cluster;
+mod command_line;
+mod observability;
+mod operations;
