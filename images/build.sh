@@ -14,7 +14,8 @@
 # Each archive is one that `docker load`, `podman load`, `skopeo copy docker-archive:…` and
 # `ctr images import` take. SOURCE_DATE_EPOCH is the time that everything carries (default: that of
 # the commit), SOURCE_REVISION the commit itself, IMAGE_PREFIX what stands before the service in an
-# image's name (default: maestro-), IMAGE_TAG what follows it (default: the workspace's version).
+# image's name (default: maestro-), IMAGE_TAG what follows it (default: the workspace's version),
+# IMAGE_SOURCE the address of the sources, for the label of that name (default: none).
 set -euo pipefail
 shopt -s nullglob
 
@@ -103,13 +104,16 @@ configure() {
     local label=org.opencontainers.image
     bud config --user "$USER_ID:$USER_ID" --workingdir / --stop-signal SIGTERM \
         --entrypoint "[\"/usr/bin/$program\"]" --cmd '' \
-        --env PATH=/usr/bin --env PYTHONDONTWRITEBYTECODE=1 \
+        --env PATH=/usr/bin \
         --label "$label.title=$(content "$service" title)" \
         --label "$label.description=$(content "$service" description)" \
         --label "$label.version=$version" --label "$label.revision=$revision" \
         --label "$label.created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" \
         --label "$label.licenses=MIT OR Apache-2.0" \
-        --label "$label.vendor=Maestro" "$1"
+        --label "$label.vendor=Maestro" ${IMAGE_SOURCE:+--label "$label.source=$IMAGE_SOURCE"} "$1"
+    if [[ $service == skill-runner ]]; then
+        bud config --env PYTHONDONTWRITEBYTECODE=1 "$1" # The root cannot be written to.
+    fi
 }
 
 build() {
