@@ -1,0 +1,126 @@
+{{/* Names, labels, images and versions. */}}
+
+{{/* A name of at most 52 characters, so that suffixes fit; a longer one ends in a digest of itself. */}}
+{{- define "maestro.shorten" -}}
+{{- if gt (len .) 52 -}}
+{{- printf "%s-%s" (. | trunc 43 | trimSuffix "-") (. | sha256sum | trunc 8) -}}
+{{- else -}}
+{{- . | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "maestro.chartName" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "maestro.fullname" -}}
+{{- $name := include "maestro.chartName" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- include "maestro.shorten" .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- include "maestro.shorten" .Release.Name -}}
+{{- else -}}
+{{- include "maestro.shorten" (printf "%s-%s" .Release.Name $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of a part: (list root "coordinator"). */}}
+{{- define "maestro.partName" -}}
+{{- include "maestro.shorten" (printf "%s-%s" (include "maestro.fullname" (index . 0)) (index . 1)) -}}
+{{- end -}}
+
+{{/* Where a Service is reached: (list root "service name"). */}}
+{{- define "maestro.host" -}}
+{{- $root := index . 0 -}}
+{{- printf "%s.%s.svc.%s" (index . 1) $root.Release.Namespace $root.Values.clusterDomain -}}
+{{- end -}}
+
+{{/* What selects every pod of the release. */}}
+{{- define "maestro.selector" -}}
+app.kubernetes.io/name: {{ include "maestro.chartName" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* What selects the pods of a part: (list root "component"), or with an expert's key after it. */}}
+{{- define "maestro.partSelector" -}}
+{{ include "maestro.selector" (index . 0) }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- if gt (len .) 2 }}
+{{- with index . 2 }}
+maestro/expert: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of an object, which may change with a version; pods get only what selects them. */}}
+{{- define "maestro.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: maestro
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The metadata of an object: dict root, name, component, and if there are any expert, annotations. */}}
+{{- define "maestro.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "maestro.partSelector" (list .root .component (.expert | default "")) | nindent 2 }}
+  {{- include "maestro.labels" .root | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* (list root image): a digest wins over a tag. */}}
+{{- define "maestro.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $registry := $image.registry | default $root.Values.image.registry -}}
+{{- $path := ternary (printf "%s/%s" $registry $image.repository) $image.repository (not (empty $registry)) -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $path $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $path ($image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* (list root "component" serviceAccount) */}}
+{{- define "maestro.accountName" -}}
+{{- $account := index . 2 -}}
+{{- if $account.create -}}
+{{- $account.name | default (include "maestro.partName" (list (index . 0) (index . 1))) -}}
+{{- else -}}
+{{- $account.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* (list root ">=1.24-0"): "true" where the cluster is that new. */}}
+{{- define "maestro.since" -}}
+{{- if semverCompare (index . 1) (index . 0).Capabilities.KubeVersion.Version -}}true{{- end -}}
+{{- end -}}
+
+{{/* (list root "policy/v1" ">=1.21-0"): "true" where the cluster serves that group. The version counts
+     as well, because a chart that is rendered without a cluster sees every group that Helm knows. */}}
+{{- define "maestro.serves" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Capabilities.APIVersions.Has (index . 1) -}}
+{{- include "maestro.since" (list $root (index . 2)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "maestro.listen" -}}
+{{- ternary "[::]" "0.0.0.0" (eq .Values.ipFamily "IPv6") -}}
+{{- end -}}
+
+{{/* A label selector of pods of several components: (list root components). */}}
+{{- define "maestro.peers" -}}
+matchLabels:
+  {{- include "maestro.selector" (index . 0) | nindent 2 }}
+matchExpressions:
+  - { key: app.kubernetes.io/component, operator: In, values: [{{ join ", " (index . 1) }}] }
+{{- end -}}
