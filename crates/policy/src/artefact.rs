@@ -19,6 +19,9 @@ pub const KIND: &str = "scorer";
 pub(crate) const NOTE_CONFIG: &str = "config";
 pub(crate) const NOTE_EMBEDDER: &str = "embedder";
 pub(crate) const NOTE_LAYOUT: &str = "layout";
+/// Digests of the descriptions of experts and skills that a policy met in training, separated by
+/// commas. What is not among them is new to it.
+pub const NOTE_DESCRIPTIONS: &str = "descriptions";
 pub(crate) fn check_dim(config: &ScorerConfig, runtime: &Runtime) -> Result<(), PolicyError> {
     let dim = runtime.embedder.dim();
     if config.dim == dim {

@@ -29,7 +29,7 @@ mod error;
 mod runtime;
 mod serving;
 
-pub use artefact::{KIND, manifest, manifest_content, parse_manifest, weights};
+pub use artefact::{KIND, NOTE_DESCRIPTIONS, manifest, manifest_content, parse_manifest, weights};
 pub use columns::Column;
 pub use embeddings::{EmbeddingCache, Embeddings};
 pub use error::PolicyError;

@@ -1,19 +1,24 @@
 //! The scorer as a policy: artefacts in, decisions out.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use burn::tensor::{Tensor, TensorData};
 use maestro_core::{
     Digest, Timestamp,
     episode::{Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, Trace},
     ports::{DecideRequest, PolicyManifest},
+    registry::Snapshot,
+    task::Pair,
 };
 
 use crate::{
     actions::{PossibleAction, possible_actions},
     artefact::{
-        check_dim, check_manifest, manifest, manifest_content, parse_manifest, read_weights,
-        weights,
+        NOTE_DESCRIPTIONS, check_dim, check_manifest, manifest, manifest_content, parse_manifest,
+        read_weights, weights,
     },
     distribution::{Distribution, uniform},
     embeddings::QuestionCache,
@@ -36,6 +41,7 @@ pub struct ScorerPolicy {
     version: Digest,
     runtime: Runtime,
     questions: QuestionCache,
+    known: HashSet<Digest>,
 }
 
 impl fmt::Debug for ScorerPolicy {
@@ -91,9 +97,19 @@ impl ScorerPolicy {
         version: Digest,
         runtime: Runtime,
     ) -> Self {
+        let known = manifest
+            .notes
+            .get(NOTE_DESCRIPTIONS)
+            .map(|list| {
+                list.split(',')
+                    .filter_map(|text| text.parse().ok())
+                    .collect()
+            })
+            .unwrap_or_default();
         Self {
             scorer,
             config,
+            known,
             version,
             manifest,
             runtime,
@@ -109,6 +125,17 @@ impl ScorerPolicy {
     /// The manifest.
     pub fn manifest(&self) -> &PolicyManifest {
         &self.manifest
+    }
+
+    /// Whether it met the descriptions of both the expert and the skill in training.
+    pub fn knows(&self, snapshot: &Snapshot, pair: &Pair) -> bool {
+        let catalogue = &snapshot.catalogue;
+        let expert = catalogue.experts.get(&pair.expert).map(|e| &e.description);
+        let skill = catalogue.skills.get(&pair.skill).map(|s| &s.description);
+        !self.known.is_empty()
+            && [expert, skill].into_iter().all(|description| {
+                description.is_some_and(|text| self.known.contains(&Digest::of(text.as_bytes())))
+            })
     }
 
     /// The network's shape.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use maestro_registry::EtcdConfig;
 use maestro_rpc::BlobClientConfig;
 use maestro_store::StoreConfig;
-use maestro_telemetry::TracingConfig;
+use maestro_telemetry::{OtlpConfig, TracingConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
@@ -32,7 +32,7 @@ pub enum BlobSource {
 }
 
 /// Settings of a process around those of its service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config<S> {
     /// The service's own.
     pub service: S,
@@ -44,6 +44,8 @@ pub struct Config<S> {
     pub metrics: Option<SocketAddr>,
     /// The log.
     pub log: TracingConfig,
+    /// Where spans are sent; absent: nowhere.
+    pub otlp: Option<OtlpConfig>,
 }
 
 /// The file as it is written.
@@ -55,6 +57,7 @@ struct File<S> {
     blobs: Option<BlobSource>,
     metrics: Option<SocketAddr>,
     log: TracingConfig,
+    otlp: Option<OtlpConfig>,
 }
 
 impl<S: Default> Default for File<S> {
@@ -65,6 +68,7 @@ impl<S: Default> Default for File<S> {
             blobs: None,
             metrics: None,
             log: TracingConfig::default(),
+            otlp: None,
         }
     }
 }
@@ -79,6 +83,9 @@ pub struct Arguments {
     /// Address to listen on.
     #[arg(long, env = "MAESTRO_LISTEN", global = true)]
     pub listen: Option<SocketAddr>,
+    /// Where others reach it, where that is not the address it listens on.
+    #[arg(long, env = "MAESTRO_ADVERTISE")]
+    pub advertise: Option<Url>,
     /// Address of /metrics.
     #[arg(long, env = "MAESTRO_METRICS")]
     pub metrics: Option<SocketAddr>,
@@ -94,13 +101,16 @@ pub struct Arguments {
 }
 
 /// What a service's executable does beside serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Ask the process that listens on the configured address whether it serves (exit status 0).
     Health {
         /// Longest wait, in milliseconds.
         #[arg(long, default_value_t = 1000)]
         timeout_ms: u64,
+        /// Ask the server at this URL instead.
+        #[arg(long)]
+        target: Option<Url>,
     },
 }
 
@@ -116,6 +126,9 @@ impl Arguments {
         };
         if let Some(listen) = self.listen {
             P::serve(&mut file.service).listen = listen;
+        }
+        if let Some(url) = self.advertise {
+            P::advertise(&mut file.service, url)?;
         }
         if !self.etcd.is_empty() {
             file.etcd.endpoints = self.etcd;
@@ -156,6 +169,7 @@ impl Arguments {
             blobs,
             metrics: self.metrics.or(file.metrics),
             log: file.log,
+            otlp: file.otlp,
         };
         Ok((self.command, config))
     }
@@ -173,13 +187,13 @@ fn read<S: DeserializeOwned + Default>(path: &Path) -> Result<File<S>, ProcessEr
 }
 
 /// The address under which a listener is reached from its own host.
-pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, listen.port())
+    format!("http://{}", SocketAddr::new(ip, listen.port()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches};
 use maestro_rpc::{DrainReport, ServeConfig, shutdown_signal};
 use serde::de::DeserializeOwned;
+use url::Url;
 
 pub use self::{
     config::{Arguments, BlobSource, Command, Config},
@@ -31,6 +32,17 @@ pub trait Program: Sized + Send {
 
     /// Where and how the service listens.
     fn serve(config: &mut Self::Config) -> &mut ServeConfig;
+
+    /// Sets where others reach the service, if it tells them.
+    ///
+    /// # Errors
+    /// [`ProcessError::Setting`] of a service that tells nobody.
+    fn advertise(_: &mut Self::Config, _: Url) -> Result<(), ProcessError> {
+        Err(ProcessError::Setting {
+            setting: "advertise",
+            reason: "is none of this service's".to_owned(),
+        })
+    }
 
     /// Checks what no type rules out.
     ///
@@ -82,12 +94,16 @@ pub fn main<P: Program>() -> ExitCode {
 
 async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError> {
     let (command, mut config) = arguments.load::<P>()?;
-    if let Some(Command::Health { timeout_ms }) = command {
-        let address = P::serve(&mut config.service).listen;
-        return Ok(health(address, Duration::from_millis(timeout_ms)).await);
+    if let Some(Command::Health { timeout_ms, target }) = command {
+        let own = P::serve(&mut config.service).listen;
+        let target = target.map_or_else(|| config::reachable(own), String::from);
+        return Ok(health(&target, Duration::from_millis(timeout_ms)).await);
     }
     maestro_telemetry::init_tracing(&config.log)?;
     let _metrics = maestro_telemetry::install_metrics(config.metrics)?;
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    let instance = format!("{host}:{}", std::process::id());
+    let _spans = maestro_telemetry::install_spans(config.otlp.as_ref(), P::NAME, &instance)?;
     let grace = P::serve(&mut config.service).drain_grace();
     let resources = Resources::connect(config.etcd, config.blobs).await?;
     let _watching = resources.watch_health();
@@ -102,9 +118,8 @@ async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError>
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the process that listens on `address` whether it serves.
-async fn health(address: SocketAddr, timeout: Duration) -> ExitCode {
-    let target = config::reachable(address);
+/// Asks a server whether it serves.
+async fn health(target: &str, timeout: Duration) -> ExitCode {
     match maestro_rpc::check_health(target, timeout).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

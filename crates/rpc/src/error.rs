@@ -28,10 +28,10 @@ pub enum RpcError {
         source: io::Error,
     },
     /// A server does not say how it is.
-    #[error("health of {address}: {reason}")]
+    #[error("health of {server}: {reason}")]
     Health {
         /// The server.
-        address: SocketAddr,
+        server: String,
         /// Why.
         reason: String,
     },

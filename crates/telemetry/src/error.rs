@@ -29,6 +29,14 @@ pub enum TelemetryError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// Spans cannot be exported with these settings.
+    #[error("setting {setting} {reason}")]
+    Otlp {
+        /// The setting.
+        setting: &'static str,
+        /// The rule, or why it cannot be used.
+        reason: String,
+    },
     /// Another subscriber was installed first.
     #[error("another tracing subscriber is installed in this process")]
     ForeignSubscriber,

@@ -1,13 +1,26 @@
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>): parsing, formatting and carrying it
 //! along a task. `tracestate` is not carried: no part of Maestro writes vendor state.
 
-use std::{fmt, future::Future, str::FromStr};
+use std::{
+    fmt,
+    future::Future,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rand::Rng;
 use tokio::task_local;
 
 /// Name of the gRPC metadata key and HTTP header.
 pub const TRACEPARENT: &str = "traceparent";
+
+/// Bits of the share of new traces that are sampled.
+static SAMPLE_RATIO: AtomicU64 = AtomicU64::new(1.0_f64.to_bits());
+
+/// Sets the share of new traces that are sampled, 0 to 1.
+pub(crate) fn set_sample_ratio(ratio: f64) {
+    SAMPLE_RATIO.store(ratio.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
+}
 
 task_local! {
     static CURRENT: TraceContext;
@@ -29,14 +42,27 @@ pub struct InvalidTraceparent;
 impl TraceContext {
     const SAMPLED: u8 = 1;
 
-    /// A new, sampled trace.
+    /// A new trace, sampled in the share of cases that the configuration says (all by default).
     pub fn generate() -> Self {
         let mut random = rand::rng();
+        let ratio = f64::from_bits(SAMPLE_RATIO.load(Ordering::Relaxed));
         Self {
             trace: random.random_range(1..=u128::MAX),
             span: random.random_range(1..=u64::MAX),
-            flags: Self::SAMPLED,
+            flags: if random.random_bool(ratio) {
+                Self::SAMPLED
+            } else {
+                0
+            },
         }
+    }
+
+    pub(crate) fn trace_number(self) -> u128 {
+        self.trace
+    }
+
+    pub(crate) fn span_number(self) -> u64 {
+        self.span
     }
 
     /// Another span of the same trace.

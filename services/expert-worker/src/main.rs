@@ -5,6 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use maestro_expert_worker::{ExpertWorker, ExpertWorkerConfig, start};
 use maestro_process::{ProcessError, Program, Resources};
 use maestro_rpc::{DrainReport, ServeConfig};
+use url::Url;
 
 struct Process(ExpertWorker);
 
@@ -15,6 +16,11 @@ impl Program for Process {
 
     fn serve(config: &mut ExpertWorkerConfig) -> &mut ServeConfig {
         &mut config.serve
+    }
+
+    fn advertise(config: &mut ExpertWorkerConfig, url: Url) -> Result<(), ProcessError> {
+        config.advertise = Some(url);
+        Ok(())
     }
 
     fn validate(config: &ExpertWorkerConfig) -> Result<(), ProcessError> {

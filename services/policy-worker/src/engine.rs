@@ -9,11 +9,11 @@ use std::{
 };
 
 use maestro_core::{
-    episode::{Decision, Failure, FailureKind},
+    episode::{Action, Decision, Failure, FailureKind},
     ports::DecideRequest,
 };
-use maestro_policy::ScorerPolicy;
-use maestro_telemetry::{Gauge, GaugeHandle, Histogram, HistogramHandle, Label};
+use maestro_policy::{Prepared, ScorerPolicy};
+use maestro_telemetry::{Counter, Gauge, GaugeHandle, Histogram, HistogramHandle, Label};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -93,6 +93,7 @@ impl Engine {
             wait: Histogram::QueueWait.handle(&[QUEUE]),
             size: Histogram::InferenceBatchSize.handle(&[]),
             time: Histogram::InferenceDuration.handle(&[]),
+            entropy: Histogram::DecisionEntropy.handle(&[]),
         };
         let thread = thread::Builder::new()
             .name("inference".into())
@@ -148,6 +149,7 @@ struct Worker {
     wait: HistogramHandle,
     size: HistogramHandle,
     time: HistogramHandle,
+    entropy: HistogramHandle,
 }
 
 impl Worker {
@@ -200,8 +202,16 @@ impl Worker {
         for (policy, jobs) in groups {
             self.size.record(jobs.len() as f64);
             let started = Instant::now();
-            let outcomes = self.pass(&policy, &jobs);
+            let prepared = self.view.current();
+            let outcomes = self.pass(&policy, &prepared, &jobs);
             self.time.record_duration(started.elapsed());
+            for decision in outcomes.iter().flatten() {
+                self.entropy.record(f64::from(decision.entropy()));
+                if let Action::Invoke { pair, .. } = &decision.action {
+                    let known = policy.knows(prepared.snapshot(), pair);
+                    Counter::PolicyChoices.increment(&[Label::Known(known)]);
+                }
+            }
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
                 // Who has gone needs no reply.
                 let _ = job.reply.send(outcome);
@@ -209,12 +219,11 @@ impl Worker {
         }
     }
 
-    fn pass(&self, policy: &ScorerPolicy, jobs: &[Job]) -> Vec<Outcome> {
-        let prepared = self.view.current();
+    fn pass(&self, policy: &ScorerPolicy, prepared: &Prepared, jobs: &[Job]) -> Vec<Outcome> {
         let requests: Vec<&DecideRequest> = jobs.iter().map(|job| &job.request).collect();
         // A defect that shows with one request must not take the thread with it.
         catch_unwind(AssertUnwindSafe(|| {
-            policy.decide_batch(&prepared, &requests)
+            policy.decide_batch(prepared, &requests)
         }))
         .unwrap_or_else(|_| {
             tracing::error!(requests = jobs.len(), "inference panicked");

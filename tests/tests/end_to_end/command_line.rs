@@ -61,7 +61,7 @@ fn refusal(output: &Output) -> String {
 }
 
 fn json(text: &str) -> Value {
-    serde_json::from_str(text).expect(text)
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

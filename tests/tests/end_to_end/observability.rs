@@ -69,6 +69,8 @@ async fn one_episode_shows_in_the_metrics_and_logs_of_every_process() {
                 "maestro_policy_inference_duration_seconds_count",
                 "maestro_policy_batch_size_decisions_count",
                 "maestro_policy_cached_embeddings",
+                "maestro_policy_choices_total{known=\"false\"}",
+                "maestro_decision_entropy_nats_count",
                 "registry_propagation_seconds_count",
             ],
         ),
@@ -105,7 +107,7 @@ async fn one_episode_shows_in_the_metrics_and_logs_of_every_process() {
         let log = process.full_log();
         let mut found = false;
         for line in log.lines() {
-            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(
                 line["timestamp"].is_string() && line["level"].is_string(),
                 "{line}"

@@ -136,6 +136,15 @@ pub struct Decision {
     pub trace: Option<Trace>,
 }
 
+impl Decision {
+    /// Shannon entropy of the distribution it was taken from, in nats: 0 is certain, ln n a free
+    /// choice among n actions.
+    pub fn entropy(&self) -> f32 {
+        let terms = self.alternatives.iter().map(|a| a.probability);
+        -terms.filter(|p| *p > 0.0).map(|p| p * p.ln()).sum::<f32>()
+    }
+}
+
 /// One decision and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {

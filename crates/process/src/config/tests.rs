@@ -116,11 +116,27 @@ fn bad_settings_are_named() {
 fn a_probe_needs_no_more_than_the_address() {
     let (command, mut config) =
         load("service: {serve: {listen: '[::]:7'}}\n", &["health"]).unwrap();
-    assert_eq!(command, Some(Command::Health { timeout_ms: 1000 }));
-    let address = reachable(Nothing::serve(&mut config.service).listen);
-    assert_eq!(address, "[::1]:7".parse().unwrap());
     assert_eq!(
-        reachable("10.0.0.1:7".parse().unwrap()),
-        "10.0.0.1:7".parse().unwrap()
+        command,
+        Some(Command::Health {
+            timeout_ms: 1000,
+            target: None
+        })
     );
+    let address = reachable(Nothing::serve(&mut config.service).listen);
+    assert_eq!(address, "http://[::1]:7");
+    let other = reachable("10.0.0.1:7".parse().unwrap());
+    assert_eq!(other, "http://10.0.0.1:7");
+    let arguments = [
+        "nothing",
+        "--advertise",
+        "http://a:1",
+        "--blobs",
+        "http://b:1",
+    ];
+    let error = Arguments::try_parse_from(arguments)
+        .unwrap()
+        .load::<Nothing>()
+        .unwrap_err();
+    assert!(error.to_string().contains("advertise"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! Asks a server whether it serves.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use tonic::transport::Endpoint;
 use tonic_health::pb::{
@@ -9,14 +9,17 @@ use tonic_health::pb::{
 
 use crate::error::RpcError;
 
-/// Whether the server at `address` takes new work, by `grpc.health.v1`. It is false while the
+/// Whether the server at `url` takes new work, by `grpc.health.v1`. It is false while the
 /// server drains.
 ///
 /// # Errors
 /// [`RpcError::Health`] where no answer comes within `timeout`.
-pub async fn check_health(address: SocketAddr, timeout: Duration) -> Result<bool, RpcError> {
-    let failed = |reason: String| RpcError::Health { address, reason };
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+pub async fn check_health(url: &str, timeout: Duration) -> Result<bool, RpcError> {
+    let failed = |reason: String| RpcError::Health {
+        server: url.to_owned(),
+        reason,
+    };
+    let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|error| failed(error.to_string()))?
         .connect_timeout(timeout)
         .timeout(timeout);

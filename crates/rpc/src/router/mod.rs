@@ -31,12 +31,12 @@ use maestro_core::{
     Timestamp,
     breaker::BreakerConfig,
     episode::{Failure, FailureKind},
-    expert_call::{ExpertCall, ExpertReply},
+    expert_call::{ExpertCall, ExpertReply, Usage},
     ids::ExpertName,
     ports::Experts,
     registry::Snapshot,
 };
-use maestro_telemetry::{Counter, Histogram, Label};
+use maestro_telemetry::{Counter, Histogram, Label, Span, SpanKind};
 use maestro_wire::ToProto;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinSet};
@@ -218,7 +218,13 @@ impl ExpertRouter {
 impl Experts for ExpertRouter {
     async fn invoke(&self, call: ExpertCall) -> Result<ExpertReply, Failure> {
         let started = Instant::now();
-        let result = self.route(&call).await;
+        let mut span = Span::begin(
+            SpanKind::Client,
+            format!("{} {}", call.capability, call.expert),
+        );
+        span.set("gen_ai.operation.name", call.capability.to_string());
+        span.set("gen_ai.request.model", call.expert.to_string());
+        let result = span.scope(self.route(&call)).await;
         let outcome = result
             .as_ref()
             .err()
@@ -226,11 +232,23 @@ impl Experts for ExpertRouter {
         let expert = Label::Expert(call.expert.as_str());
         Histogram::ExpertCallDuration
             .record_duration(started.elapsed(), &[expert, Label::Outcome(outcome)]);
+        match &result {
+            Ok(reply) => usage_of(&mut span, &reply.usage),
+            Err(failure) => span.fail(failure.kind.name()),
+        }
         if let Err(failure) = &result {
             Counter::CallFailures.increment(&[expert, Label::Reason(failure.kind.name())]);
         }
         result.map(|reply| *reply)
     }
+}
+
+/// Names and units of the GenAI semantic conventions of OpenTelemetry.
+fn usage_of(span: &mut Span, usage: &Usage) {
+    let count = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+    span.set("gen_ai.usage.input_tokens", count(usage.input_tokens));
+    span.set("gen_ai.usage.output_tokens", count(usage.output_tokens));
+    span.set("maestro.cost_micro_usd", count(usage.cost.0));
 }
 
 /// Keeps the router's view in step with the registry.

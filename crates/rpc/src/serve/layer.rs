@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use maestro_telemetry::{TraceContext, trace_context::TRACEPARENT};
+use maestro_telemetry::{Span, SpanKind, TraceContext, trace_context::TRACEPARENT};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -69,7 +69,10 @@ where
         if method.is_work && self.control.refuse_while_draining && self.control.is_draining() {
             return Box::pin(std::future::ready(Ok(draining().into_http())));
         }
-        let context = incoming_context(request.headers());
+        let parent = incoming_parent(request.headers());
+        let mut served = Span::under(parent, true, SpanKind::Server, method.name().to_owned());
+        served.set("rpc.system", "grpc");
+        let context = served.context();
         let time = deadline::of_request(request.headers(), self.control.request_cap);
         let span = tracing::debug_span!(
             "rpc",
@@ -80,6 +83,7 @@ where
         let record = Record {
             method: Arc::clone(method),
             started: Instant::now(),
+            span: served,
             _in_flight: method.is_work.then(|| self.control.begin()),
         };
         let call = self.inner.call(request);
@@ -91,13 +95,9 @@ where
     }
 }
 
-/// The caller's trace, or a new one.
-fn incoming_context(headers: &HeaderMap) -> TraceContext {
-    headers
-        .get(TRACEPARENT)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<TraceContext>().ok())
-        .map_or_else(TraceContext::generate, TraceContext::child)
+/// The caller's span, if it says so.
+fn incoming_parent(headers: &HeaderMap) -> Option<TraceContext> {
+    headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
 /// Runs the handler for at most `time`. A handler that panics answers `INTERNAL`; the connection
@@ -120,6 +120,7 @@ async fn answer(
 struct Record {
     method: Arc<Method>,
     started: Instant,
+    span: Span,
     _in_flight: Option<InFlight>,
 }
 
@@ -152,7 +153,13 @@ struct TrackedBody {
 
 impl TrackedBody {
     fn finish(&mut self, code: Code) {
-        if let Some(record) = self.record.take() {
+        if let Some(mut record) = self.record.take() {
+            record
+                .span
+                .set("rpc.grpc.status_code", i64::from(i32::from(code)));
+            if code != Code::Ok {
+                record.span.fail(code_name(code));
+            }
             let time = record.started.elapsed();
             record.method.record(code, time);
             self.context.sync_scope(|| {

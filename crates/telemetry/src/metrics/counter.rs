@@ -9,6 +9,8 @@ declare! {
             "Episodes that were refused at admission, by reason.";
         Decisions => "maestro_decisions_total",
             "Decisions of the policy, by action.";
+        PolicyChoices => "maestro_policy_choices_total",
+            "Pairs that the policy chose, by whether it met both descriptions in training (known).";
         CallFailures => "maestro_call_failures_total",
             "Calls to experts that failed, by expert and kind of failure (reason).";
         Retries => "maestro_retries_total",

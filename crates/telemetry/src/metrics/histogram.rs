@@ -19,6 +19,8 @@ declare! {
             "Time of one forward pass over a batch of decisions.";
         InferenceBatchSize => "maestro_policy_batch_size_decisions",
             "Decisions computed in one forward pass.";
+        DecisionEntropy => "maestro_decision_entropy_nats",
+            "Entropy of the distribution that a decision was taken from.";
         SkillDuration => "maestro_skill_duration_seconds",
             "Time of one run of a skill, by skill and outcome.";
         ExpertCallDuration => "maestro_expert_call_duration_seconds",
@@ -54,6 +56,11 @@ const PROPAGATION_SECONDS: &[f64] = &[
     0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
 
+/// 0 is certain; ln n is a free choice among n.
+const NATS: &[f64] = &[
+    0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0,
+];
+
 const BATCH_SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 const BYTES: &[f64] = &[
@@ -84,6 +91,7 @@ impl Histogram {
             | Self::BackendDuration => SLOW_SECONDS,
             Self::RegistryPropagation => PROPAGATION_SECONDS,
             Self::InferenceBatchSize => BATCH_SIZES,
+            Self::DecisionEntropy => NATS,
             Self::BlobSize => BYTES,
         }
     }

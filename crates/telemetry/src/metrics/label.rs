@@ -33,6 +33,8 @@ pub enum Label<'a> {
     Direction(&'static str),
     /// Kind of action: `invoke`, `answer`.
     Action(&'static str),
+    /// Whether something was met before: `true` or `false`.
+    Known(bool),
     /// Version of the program.
     Version(&'static str),
 }
@@ -58,6 +60,8 @@ impl Label<'_> {
             Self::State(value) => ("state", value),
             Self::Direction(value) => ("direction", value),
             Self::Action(value) => ("action", value),
+            Self::Known(true) => ("known", "true"),
+            Self::Known(false) => ("known", "false"),
             Self::Version(value) => ("version", value),
         }
     }
@@ -77,6 +81,9 @@ impl Label<'_> {
             | Self::Direction(value)
             | Self::Action(value)
             | Self::Version(value) => metrics::Label::from_static_parts(self.parts().0, value),
+            Self::Known(known) => {
+                metrics::Label::from_static_parts("known", if known { "true" } else { "false" })
+            }
             Self::Hit(hit) => {
                 metrics::Label::from_static_parts("result", if hit { "hit" } else { "miss" })
             }

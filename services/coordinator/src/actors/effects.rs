@@ -20,7 +20,7 @@ use maestro_core::{
     skill_run::SkillRun,
     task::Pair,
 };
-use maestro_telemetry::{Counter, Histogram, Label};
+use maestro_telemetry::{Counter, Histogram, Label, Span, SpanKind};
 use tokio::sync::watch;
 
 use crate::config::EpisodeConfig;
@@ -69,7 +69,9 @@ impl World {
             min_revision,
         };
         let time = self.config.decide_timeout().min(remaining.time);
-        let decided = tokio::time::timeout(time, self.policy.decide(request)).await;
+        let mut span = Span::begin(SpanKind::Internal, "decide");
+        let decide = tokio::time::timeout(time, self.policy.decide(request));
+        let decided = span.scope(decide).await;
         let decided = decided.unwrap_or_else(|_| {
             let message = format!("no decision within {} ms", time.as_millis());
             Err(Failure::new(FailureKind::Timeout, message))
@@ -81,11 +83,24 @@ impl World {
         Histogram::DecisionDuration.record_duration(started.elapsed(), &[Label::Outcome(outcome)]);
         match decided {
             Ok(decision) => {
+                span.set("maestro.action", action_name(&decision.action));
+                if let Action::Invoke { pair, .. } = &decision.action {
+                    span.set("maestro.expert", pair.expert.to_string());
+                    span.set("maestro.skill", pair.skill.to_string());
+                }
+                span.set(
+                    "maestro.policy.version",
+                    decision.policy_version.to_string(),
+                );
+                drop(span);
                 Counter::Decisions.increment(&[Label::Action(action_name(&decision.action))]);
                 let quote = self.quote(&decision).await;
                 Event::Decided { decision, quote }
             }
-            Err(failure) => Event::DecideFailed(failure),
+            Err(failure) => {
+                span.fail(failure.kind.name());
+                Event::DecideFailed(failure)
+            }
         }
     }
 
@@ -121,8 +136,15 @@ impl World {
             Err(failure) => return Observation::failed(failure),
         };
         let started = std::time::Instant::now();
+        let mut span = Span::begin(
+            SpanKind::Internal,
+            format!("skill {}", candidate.skill.name),
+        );
+        span.set("maestro.skill", candidate.skill.name.to_string());
+        span.set("maestro.expert", invocation.pair.expert.to_string());
         let observation = if candidate.skill.direct {
-            self.ask_directly(spec, invocation, &candidate).await
+            span.scope(self.ask_directly(spec, invocation, &candidate))
+                .await
         } else {
             let run = SkillRun {
                 episode: spec.id.clone(),
@@ -136,8 +158,7 @@ impl World {
                 max_cost: invocation.max_cost,
                 deadline: spec.task.budget.deadline,
             };
-            self.skills
-                .run(run)
+            span.scope(self.skills.run(run))
                 .await
                 .unwrap_or_else(Observation::failed)
         };
@@ -145,6 +166,9 @@ impl World {
             .failure
             .as_ref()
             .map_or("ok", |failure| failure.kind.name());
+        if let Some(failure) = &observation.failure {
+            span.fail(failure.kind.name());
+        }
         Histogram::SkillDuration.record_duration(
             started.elapsed(),
             &[

@@ -8,7 +8,7 @@ use maestro_core::{
         FailureKind, Step,
     },
 };
-use maestro_telemetry::{Counter, Gauge, Histogram, Label, TraceContext};
+use maestro_telemetry::{Counter, Gauge, Histogram, Label, Span, SpanKind, TraceContext};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
@@ -48,7 +48,9 @@ pub(crate) struct EpisodeState {
     episode: Episode,
     world: Arc<World>,
     feed: Arc<Feed>,
-    trace: TraceContext,
+    span: Span,
+    /// The step under way.
+    step: Option<Span>,
     min_revision: u64,
     generation: u64,
     effect: Option<AbortOnDropHandle<()>>,
@@ -93,12 +95,15 @@ impl Actor for EpisodeActor {
                 event: Box::new(Event::Started),
             },
         );
+        let mut span = Span::under(Some(trace), false, SpanKind::Internal, "episode");
+        span.set("maestro.episode.id", spec.id.to_string());
         Ok(EpisodeState {
             episode: Episode::new(spec),
             min_revision: world.snapshot().revision,
             world,
             feed,
-            trace,
+            span,
+            step: None,
             generation: 0,
             effect: None,
             _deadline: deadline,
@@ -168,6 +173,10 @@ impl EpisodeState {
                 self.effect = None;
             }
             Effect::Decide { step, remaining } => {
+                let mut span =
+                    Span::under(Some(self.span.context()), false, SpanKind::Internal, "step");
+                span.set("maestro.step.index", i64::from(step));
+                self.step = Some(span);
                 let steps = self.episode.steps().to_vec();
                 let min_revision = self.min_revision;
                 self.run(myself, async move {
@@ -201,8 +210,9 @@ impl EpisodeState {
                     world.finish(&spec, answer_step.as_ref(), &conclusion).await;
                     tell(&actor, EpisodeMessage::Concluded(Box::new(conclusion)));
                 };
-                let trace = self.trace;
-                self.effect = Some(AbortOnDropHandle::new(tokio::spawn(trace.scope(finishing))));
+                self.step = None;
+                let task = tokio::spawn(self.span.scope(finishing));
+                self.effect = Some(AbortOnDropHandle::new(task));
             }
         }
     }
@@ -220,7 +230,8 @@ impl EpisodeState {
             let event = Box::new(effect.await);
             tell(&actor, EpisodeMessage::Event { generation, event });
         };
-        self.effect = Some(AbortOnDropHandle::new(tokio::spawn(self.trace.scope(task))));
+        let span = self.step.as_ref().unwrap_or(&self.span);
+        self.effect = Some(AbortOnDropHandle::new(tokio::spawn(span.scope(task))));
     }
 
     /// The last step where it is an answer, which is journalled with the end.
@@ -239,6 +250,8 @@ impl EpisodeState {
             self.feed.finished(step);
         }
         let labels = [Label::Termination(conclusion.termination.name())];
+        self.span
+            .set("maestro.termination", conclusion.termination.name());
         Counter::Episodes.increment(&labels);
         let time = conclusion
             .finished_at
