@@ -25,7 +25,7 @@ const FILES: [(&str, &str); 4] = [
 /// Whether the models are there shows when the worker brings the experts into service.
 ///
 /// # Errors
-/// [`ExpertWorkerError::Config`] for a file that does not parse, which a test rules out, and for
+/// [`ExpertWorkerError::Catalogue`] for a file that does not parse, which a test rules out, and for
 /// a folder whose name is not Unicode.
 pub fn local_experts(models_dir: &Path) -> Result<Vec<HostedExpert>, ExpertWorkerError> {
     let error = |path: &dyn std::fmt::Display, reason: String| ExpertWorkerError::Catalogue {
