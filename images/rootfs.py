@@ -247,6 +247,9 @@ def bundle_certificates(root: Root) -> None:
     root.used.add("ca-certificates")
     bundle = "".join(path.read_text() for _, path in found)
     write(root.root / "etc/ssl/certs/ca-certificates.crt", bundle)
+    # OpenSSL looks here; the link is in a package with a shell script, so it is made anew.
+    (root.root / "usr/lib/ssl").mkdir()
+    (root.root / "usr/lib/ssl/cert.pem").symlink_to("/etc/ssl/certs/ca-certificates.crt")
 
 
 def set_modes(tree: Path) -> None:
