@@ -79,9 +79,7 @@ def dependencies(entries: list[dict], locked: list[dict]) -> list[tuple[dict, li
         for text in entry.get("dependencies", []):
             name, *version = text.split()
             needs += [
-                other
-                for other in by_name[name]
-                if not version or other["version"] == version[0]
+                other for other in by_name[name] if not version or other["version"] == version[0]
             ]
         edges.append((entry, needs))
     return edges
