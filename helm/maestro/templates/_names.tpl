@@ -1,11 +1,13 @@
 {{/* Names, labels, images and versions. */}}
 
-{{/* A name of at most 52 characters, so that suffixes fit; a longer one ends in a digest of itself. */}}
+{{/* (list name 52): the name, and if it is longer than that, its beginning and a digest of all of it. */}}
 {{- define "maestro.shorten" -}}
-{{- if gt (len .) 52 -}}
-{{- printf "%s-%s" (. | trunc 43 | trimSuffix "-") (. | sha256sum | trunc 8) -}}
+{{- $name := index . 0 | trimSuffix "-" -}}
+{{- $most := index . 1 -}}
+{{- if gt (len $name) $most -}}
+{{- printf "%s-%s" ($name | trunc (sub $most 9 | int) | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
 {{- else -}}
-{{- . | trimSuffix "-" -}}
+{{- $name -}}
 {{- end -}}
 {{- end -}}
 
@@ -13,20 +15,17 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* At most 36 characters, which leaves room for the names of the parts. */}}
 {{- define "maestro.fullname" -}}
 {{- $name := include "maestro.chartName" . -}}
-{{- if .Values.fullnameOverride -}}
-{{- include "maestro.shorten" .Values.fullnameOverride -}}
-{{- else if contains $name .Release.Name -}}
-{{- include "maestro.shorten" .Release.Name -}}
-{{- else -}}
-{{- include "maestro.shorten" (printf "%s-%s" .Release.Name $name) -}}
-{{- end -}}
+{{- $own := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- include "maestro.shorten" (list (.Values.fullnameOverride | default $own) 36) -}}
 {{- end -}}
 
-{{/* The name of a part: (list root "coordinator"). */}}
+{{/* The name of a part: (list root "coordinator"). At most 52 characters, as `-headless` and a
+     StatefulSet's digests may follow. */}}
 {{- define "maestro.partName" -}}
-{{- include "maestro.shorten" (printf "%s-%s" (include "maestro.fullname" (index . 0)) (index . 1)) -}}
+{{- include "maestro.shorten" (list (printf "%s-%s" (include "maestro.fullname" (index . 0)) (index . 1)) 52) -}}
 {{- end -}}
 
 {{/* Where a Service is reached: (list root "service name"). */}}
