@@ -33,10 +33,11 @@ pub struct Cluster {
     endpoint: Url,
     _etcd: Process,
     etcd_url: String,
+    settings: String,
     folder: TempDir,
 }
 
-fn free_port() -> Result<u16, SandboxError> {
+pub(crate) fn free_port() -> Result<u16, SandboxError> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io_error("a free port"))?;
     listener
         .local_addr()
@@ -72,19 +73,27 @@ impl Cluster {
     /// # Errors
     /// What did not start, with its log.
     pub async fn start() -> Result<Self, SandboxError> {
+        Self::start_with("").await
+    }
+
+    /// The same, with further settings (YAML) for every process.
+    ///
+    /// # Errors
+    /// What did not start, with its log.
+    pub async fn start_with(settings: &str) -> Result<Self, SandboxError> {
         let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
         let (etcd, etcd_url) = etcd(folder.path())?;
         let registry = connect(&etcd_url).await?;
         let coordinator_address = format!("127.0.0.1:{}", free_port()?);
         let worker = format!(
-            "etcd: {{endpoints: ['{etcd_url}']}}\n\
+            "{settings}etcd: {{endpoints: ['{etcd_url}']}}\n\
              blobs: {{remote: {{endpoints: ['http://{coordinator_address}']}}}}\n"
         );
         let policy = serve("maestro-policy-worker", &worker, folder.path())?;
         let skills = serve("maestro-skill-runner", &worker, folder.path())?;
         let address = |process: &Process| process.address.clone().map(String::from);
         let config = format!(
-            "etcd: {{endpoints: ['{etcd_url}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
+            "{settings}etcd: {{endpoints: ['{etcd_url}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
              serve: {{listen: '{coordinator_address}'}}\n  \
              policy_workers: ['{}']\n  skill_runners: ['{}']\n",
             address(&policy).unwrap_or_default(),
@@ -103,6 +112,7 @@ impl Cluster {
             skills,
             _etcd: etcd,
             etcd_url,
+            settings: settings.to_owned(),
             folder,
         })
     }
@@ -118,8 +128,9 @@ impl Cluster {
     /// Its log, where it does not serve.
     pub fn adopting_worker(&self, name: &str) -> Result<Process, SandboxError> {
         let config = format!(
-            "etcd: {{endpoints: ['{}']}}\nblobs: {{remote: {{endpoints: ['{}']}}}}\n\
+            "{}etcd: {{endpoints: ['{}']}}\nblobs: {{remote: {{endpoints: ['{}']}}}}\n\
              service: {{adopt: [openai]}}\n",
+            self.settings,
             self.etcd_url,
             self.endpoint()
         );

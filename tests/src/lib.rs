@@ -6,9 +6,11 @@
 mod cluster;
 mod openai;
 mod process;
+mod traces;
 
 pub use nix::sys::signal::Signal;
 
 pub use cluster::{Cluster, local_up};
 pub use openai::ChatServer;
 pub use process::{Process, SandboxError, binary};
+pub use traces::{ReceivedSpan, TraceReceiver};

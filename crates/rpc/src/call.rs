@@ -17,13 +17,14 @@ pub(crate) fn time_left(deadline: Timestamp) -> Option<Duration> {
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
-/// A request that carries the trace and the time that it may take.
+/// A request that carries the current span, of which what is done for it becomes a part, and the
+/// time that it may take.
 pub(crate) fn request<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     if let Some(context) = TraceContext::current() {
         // The text is ASCII by construction.
-        if let Ok(value) = MetadataValue::try_from(context.child().to_string()) {
+        if let Ok(value) = MetadataValue::try_from(context.to_string()) {
             request.metadata_mut().insert(TRACEPARENT, value);
         }
     }

@@ -37,6 +37,12 @@ pub(crate) fn descriptor(name: &str, base_url: &str) -> Descriptor {
 
 pub(crate) async fn with_skills() -> Cluster {
     let cluster = Cluster::start().await.unwrap();
+    register_skills(&cluster).await;
+    cluster
+}
+
+/// Puts the library's skills into the registry.
+pub(crate) async fn register_skills(cluster: &Cluster) {
     for skill in maestro_skill_runner::library().unwrap() {
         cluster
             .registry
@@ -44,7 +50,6 @@ pub(crate) async fn with_skills() -> Cluster {
             .await
             .unwrap();
     }
-    cluster
 }
 
 pub(crate) async fn client(endpoint: &url::Url) -> EpisodeServiceClient<Channel> {

@@ -11,3 +11,4 @@ mod cluster;
 mod command_line;
 mod observability;
 mod operations;
+mod traces;
