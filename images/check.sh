@@ -106,7 +106,8 @@ for attempt in (lambda: open("/usr/x", "w"), lambda: subprocess.run("true", shel
 check() {
     local archive=$1 name image service
     name=$(basename "$archive" .tar)
-    image=$(pod load --quiet --input "$archive" | sed 's/^Loaded image[^:]*: //')
+    # "Loaded image: NAME", with commas between the names if an archive has several.
+    image=$(pod load --quiet --input "$archive" | sed -n '$s/.*[ ,]//p')
     service=${name%-vulkan}
     expect "$name" 'user and labels' configured "$image"
     expect "$name" 'no shell, nothing set-id, owned by root' is_bare "$archive"
