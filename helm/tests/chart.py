@@ -112,7 +112,8 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
 def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
     """The pods that serve: all but that of `helm test`."""
     component = "app.kubernetes.io/component"
-    return {name: pod for name, pod in pods(manifests).items() if pod["metadata"]["labels"][component] != "test"}
+    found = pods(manifests).items()
+    return {name: pod for name, pod in found if pod["metadata"]["labels"][component] != "test"}
 
 
 def config(manifests: list[Manifest], name: str) -> dict:

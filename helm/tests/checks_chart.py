@@ -1,7 +1,5 @@
 """What single settings do. Each check takes a helm and renders what it needs."""
 
-import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from chart import CHART, HERE, Helm, by_identity, config, digest, of_kind, pods
-from network import OUTSIDE, Network
 
 VALUES = HERE / "values"
 ADDED = {
@@ -56,6 +53,15 @@ def restarted(before: list[dict], after: list[dict]) -> set[str]:
     return {name.removeprefix("m-maestro-") for name in kept if digest(old[name]) != digest(new[name])}
 
 
+def checksums(manifests: list[dict]) -> dict[str, str]:
+    """The digests of the settings that stand on the pods."""
+    return {
+        name.removeprefix("m-maestro-"): pod["metadata"]["annotations"]["checksum/config"]
+        for name, pod in pods(manifests).items()
+        if "checksum/config" in pod["metadata"].get("annotations", {})
+    }
+
+
 def check_adding_an_expert_touches_nothing_else(helm: Helm) -> None:
     """One Deployment, Service, ConfigMap and budget more, and not a byte elsewhere."""
     for values in ([], [CHART / "values-ha.yaml"], [VALUES / "monitoring-pods.yaml"]):
@@ -76,7 +82,8 @@ def check_a_descriptor_restarts_its_own_pods_only(helm: Helm) -> None:
 
 def check_settings_restart_whom_they_concern(helm: Helm) -> None:
     """The checksum follows the settings, and nothing else moves it."""
-    everyone = {"coordinator", "policy-worker", "skill-runner", "expert-image-analysis", "adopting-expert"}
+    experts = {"expert-image-analysis", "adopting-expert"}
+    everyone = {"coordinator", "policy-worker", "skill-runner"} | experts
     cases = [
         ({"log": {"filter": "debug"}}, everyone),
         ({"etcd": {"prefix": "/other"}}, everyone),
@@ -84,7 +91,7 @@ def check_settings_restart_whom_they_concern(helm: Helm) -> None:
         ({"policyWorker": {"config": {"sampling": {"temperature": 0.5}}}}, {"policy-worker"}),
         ({"skillRunner": {"config": {"runner": {"max_concurrent_runs": 5}}}}, {"skill-runner"}),
         ({"adoptingExperts": {"adopt": ["openai", "replay"]}}, {"adopting-expert"}),
-        ({"expertDefaults": {"config": {"max_waiting": 5}}}, {"expert-image-analysis", "adopting-expert"}),
+        ({"expertDefaults": {"config": {"max_waiting": 5}}}, experts),
         ({"policyWorker": {"replicas": 5}}, set()),
         ({"networkPolicy": {"enabled": False}}, set()),
         ({"commonLabels": {"team": "search"}}, set()),
@@ -94,14 +101,8 @@ def check_settings_restart_whom_they_concern(helm: Helm) -> None:
     for values, expected in cases:
         after = helm.render(values)
         assert restarted(before, after) == expected, values
-        checksum = "checksum/config"
-        moved = {
-            name.removeprefix("m-maestro-")
-            for name, one in of_kind(after, "Deployment").items()
-            if one["spec"]["template"]["metadata"]["annotations"][checksum]
-            != of_kind(before, "Deployment")[name]["spec"]["template"]["metadata"]["annotations"][checksum]
-        }
-        assert moved == expected, values
+        old, new = checksums(before), checksums(after)
+        assert {name for name in new if new[name] != old[name]} == expected, values
 
 
 def check_a_new_version_of_the_chart_alone_restarts_nothing(helm: Helm) -> None:
@@ -148,7 +149,7 @@ def check_entries_override_the_defaults(helm: Helm) -> None:
     budgets = of_kind(manifests, "PodDisruptionBudget")
     assert "m-maestro-expert-qwen" not in budgets
     assert "m-maestro-expert-pp-ocr" in budgets
-    assert not [name for name in of_kind(helm.render(VALUES / "no-experts.yaml"), "Deployment") if "expert" in name]
+    assert not [name for name in deployments(helm, VALUES / "no-experts.yaml") if "expert" in name]
 
 
 def check_experts_advertise_their_pods(helm: Helm) -> None:
@@ -253,14 +254,17 @@ def check_external_etcd(helm: Helm) -> None:
             "server_name": "etcd.example",
         }
         env = {one["name"]: one for one in container(deployment)["env"]}
-        assert env["MAESTRO_ETCD_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "etcd-user", "key": "password"}
+        password = env["MAESTRO_ETCD_PASSWORD"]["valueFrom"]["secretKeyRef"]
+        assert password == {"name": "etcd-user", "key": "password"}
         assert "password" not in yaml.safe_dump(etcd)
-    assert "tls" not in config(helm.render(VALUES / "etcd-external-plain.yaml"), "m-maestro-coordinator")["etcd"]
+    plain = helm.render(VALUES / "etcd-external-plain.yaml")
+    assert "tls" not in config(plain, "m-maestro-coordinator")["etcd"]
 
 
 def check_images(helm: Helm) -> None:
     """A digest wins over a tag, a workload's settings over the shared ones."""
-    images = {name: container(one)["image"] for name, one in deployments(helm, VALUES / "placement.yaml").items()}
+    given = deployments(helm, VALUES / "placement.yaml")
+    images = {name: container(one)["image"] for name, one in given.items()}
     assert images["coordinator"] == f"other.example/coordinator@sha256:{'fedcba9876543210' * 4}"
     assert images["policy-worker"] == "registry.example/mirror/maestro-policy-worker:1.2.3"
     plain = {name: container(one)["image"] for name, one in deployments(helm).items()}
@@ -324,132 +328,3 @@ def check_autoscaling(helm: Helm) -> None:
     }
     (only,) = objects["m-maestro-skill-runner"]["spec"]["triggers"]
     assert only["metadata"]["threshold"] == "2.5"
-
-
-def check_who_may_call_whom(helm: Helm) -> None:
-    """The policies let through what the parts need of each other, and nothing more."""
-    network = Network(helm.render())
-    parts = ["coordinator", "policy-worker", "skill-runner", "expert", "adopting-expert", "etcd", "test"]
-    services = parts[:5]
-    grpc = {("coordinator", one) for one in services}
-    grpc |= {(one, "coordinator") for one in services}
-    grpc |= {("skill-runner", one) for one in ("expert", "adopting-expert")}
-    grpc |= {("test", one) for one in services}
-    grpc.add((OUTSIDE, "coordinator"))
-    to_itself = {("skill-runner", "skill-runner")}
-    for caller in [*parts, OUTSIDE]:
-        for callee in services:
-            allowed = network.may_call(caller, callee, 7070)
-            assert allowed == ((caller, callee) in grpc - to_itself), (caller, callee)
-        for callee, port in [(one, 9090) for one in services] + [("etcd", 2381)]:
-            assert network.may_call(OUTSIDE, callee, port), (callee, port)
-        assert network.may_call(caller, "etcd", 2379) == (caller in [*services, "etcd"]), caller
-        assert network.may_call(caller, "etcd", 2380) == (caller == "etcd"), caller
-        if caller != OUTSIDE:
-            assert network.may_call(caller, OUTSIDE, 443) == (caller == "adopting-expert"), caller
-            assert network.may_call(caller, OUTSIDE, 53), caller
-    narrowed = Network(helm.render(VALUES / "blobs-s3.yaml"))
-    assert narrowed.may_call("coordinator", OUTSIDE, 443)
-    assert not narrowed.may_call("policy-worker", OUTSIDE, 443)
-    external = Network(helm.render(VALUES / "etcd-external-plain.yaml"))
-    assert external.may_call("policy-worker", OUTSIDE, 12379)
-    assert not external.may_call("policy-worker", OUTSIDE, 2379)
-
-
-def check_dashboards_and_alerts_come_from_files(helm: Helm) -> None:
-    """Every file of the folders arrives unchanged, with whatever braces stand in it."""
-    on = {"metrics": {"dashboards": {"enabled": True}, "prometheusRule": {"enabled": True}}}
-    rule = {"alert": "A", "expr": "up == 0", "annotations": {"summary": "{{ $labels.pod }} is down"}}
-    board = {"title": "One", "panels": [{"legendFormat": "{{pod}}"}]}
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "maestro"
-        shutil.copytree(CHART, copy)
-        for name in ("first", "second"):
-            group = {"groups": [{"name": name, "rules": [rule]}]}
-            (copy / "files/alerts").mkdir(parents=True, exist_ok=True)
-            (copy / "files/dashboards").mkdir(parents=True, exist_ok=True)
-            (copy / f"files/alerts/zz-{name}.yaml").write_text(yaml.safe_dump(group))
-            (copy / f"files/dashboards/zz-{name}.json").write_text(json.dumps(board, indent=2))
-        manifests = helm.render(on, chart=copy)
-        boards = len(list((copy / "files/dashboards").glob("*.json")))
-        sources = sorted((copy / "files/alerts").glob("*.yaml"))
-        groups = [one for path in sources for one in yaml.safe_load(path.read_text())["groups"]]
-    (rules,) = of_kind(manifests, "PrometheusRule").values()
-    assert rules["spec"]["groups"] == groups
-    found = {
-        key: json.loads(text)
-        for one in of_kind(manifests, "ConfigMap").values()
-        if "grafana_dashboard" in one["metadata"]["labels"]
-        for key, text in one["data"].items()
-    }
-    assert len(found) == boards
-    assert found["zz-first.json"] == board
-
-
-def check_monitors(helm: Helm) -> None:
-    """A monitor finds the metrics of every pod, and names the job by the part."""
-    (one,) = of_kind(helm.render(VALUES / "monitoring-services.yaml"), "ServiceMonitor").values()
-    assert one["spec"]["jobLabel"] == "app.kubernetes.io/component"
-    assert one["spec"]["endpoints"][0]["port"] == "metrics"
-    assert one["metadata"]["labels"]["release"] == "prometheus"
-    manifests = helm.render(VALUES / "monitoring-pods.yaml")
-    (two,) = of_kind(manifests, "PodMonitor").values()
-    assert two["spec"]["podMetricsEndpoints"][0]["interval"] == "30s"
-    selector = two["spec"]["selector"]["matchLabels"]
-    for name, pod in pods(manifests).items():
-        assert selector.items() <= pod["metadata"]["labels"].items(), name
-
-
-def check_the_test_asks_every_service(helm: Helm) -> None:
-    """`helm test` is one pod with one question a service, at that service's own address."""
-    manifests = helm.render(VALUES / "experts.yaml")
-    (pod,) = of_kind(manifests, "Pod").values()
-    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    asked = set()
-    for one in pod["spec"]["containers"]:
-        assert one["args"][0] == "health"
-        assert "maestro-coordinator" in one["image"]
-        target = re.fullmatch(r"--target=http://(\S+)\.answers\.svc\.cluster\.local:7070", one["args"][1])
-        asked.add(target.group(1))
-    assert asked == set(of_kind(manifests, "Deployment"))
-
-
-def check_the_schema_is_closed(helm: Helm) -> None:
-    """Every object in it names its keys; the few that cannot are objects of somebody else."""
-    del helm
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    free = []
-
-    def walk(node: object, path: str) -> None:
-        if isinstance(node, list):
-            for index, item in enumerate(node):
-                walk(item, f"{path}/{index}")
-        if not isinstance(node, dict):
-            return
-        if "properties" in node or node.get("type") == "object":
-            if "properties" in node:
-                assert node.get("additionalProperties") is False, path
-            elif "additionalProperties" not in node:
-                free.append(path)
-        for key, item in node.items():
-            walk(item, f"{path}/{key}")
-
-    walk(schema, "")
-    assert sorted(free) == [
-        "/definitions/descriptor/properties/backend/properties/config",
-        "/definitions/kubernetes",
-        "/properties/global",
-    ]
-
-
-def check_every_setting_stands_in_values(helm: Helm) -> None:
-    """`values.yaml` shows each key that the schema admits, and the schema knows no other."""
-    del helm
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(schema["properties"]) - {"global"} == set(values)
-    for name in ("coordinator", "policyWorker", "skillRunner", "expertDefaults", "etcd", "blobs"):
-        assert set(schema["definitions"][name]["properties"]) == set(values[name]), name
-    shared = set(values["expertDefaults"]) - {"serviceAccount"}
-    assert set(schema["definitions"]["expert"]["properties"]) == shared | {"descriptor"}
-    assert set(schema["definitions"]["adoptingExperts"]["properties"]) == shared | {"adopt"}

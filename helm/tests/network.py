@@ -82,4 +82,5 @@ class Network:
                 for container in containers(self._pod(callee))
                 for one in container.get("ports", [])
             }
-        return any(named.get(one["port"], one["port"]) == port for one in rule["ports"] if one["protocol"] == "TCP")
+        ports = [one["port"] for one in rule["ports"] if one["protocol"] == "TCP"]
+        return any(named.get(one, one) == port for one in ports)

@@ -30,6 +30,7 @@ import yaml
 
 import checks_chart
 import checks_pods
+import checks_wiring
 from chart import CHART, HERE, Helm, Manifest, Refused, identity
 
 OLDEST = "1.20.2"
@@ -162,7 +163,7 @@ def rejections(helm: Helm, report: Report) -> None:
 
 def settings(helm: Helm, report: Report) -> None:
     """Checks of single settings."""
-    for check in checks(checks_chart):
+    for check in checks(checks_chart) + checks(checks_wiring):
         report.expect(f"{check.__name__}: {check.__doc__.splitlines()[0]}", attempt(check, helm))
 
 
@@ -222,13 +223,16 @@ def scan(arguments: list[str], environment: dict) -> tuple[list[tuple[str, str, 
 
 def main() -> int:
     """Runs the tests; 1 if any failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--helm", type=Path, action="append", required=True, help="a helm program")
     parser.add_argument("--crd-schemas", type=Path, help="schemas of custom kinds")
     parts = ["lint", "matrix", "rejections", "settings", "checkov"]
     parser.add_argument("--only", choices=parts, action="append", help="run this part")
     arguments = parser.parse_args()
     wanted = arguments.only or parts
+    simple = {"lint": lint, "rejections": rejections, "settings": settings, "checkov": checkov}
     report = Report()
     for index, program in enumerate(arguments.helm):
         helm = Helm(program)
@@ -241,7 +245,7 @@ def main() -> int:
             if part == "matrix":
                 matrix(helm, report, arguments.crd_schemas)
             else:
-                {"lint": lint, "rejections": rejections, "settings": settings, "checkov": checkov}[part](helm, report)
+                simple[part](helm, report)
             print(f"  {part}: {report.passed - before} passed, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0

@@ -1,0 +1,143 @@
+"""How the objects fit together: the network, watching, the test, the schema. Each check takes a helm."""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from chart import CHART, HERE, Helm, of_kind, pods
+from network import OUTSIDE, Network
+
+VALUES = HERE / "values"
+
+
+def check_who_may_call_whom(helm: Helm) -> None:
+    """The policies let through what the parts need of each other, and nothing more."""
+    network = Network(helm.render())
+    parts = ["coordinator", "policy-worker", "skill-runner", "expert", "adopting-expert", "etcd", "test"]
+    services = parts[:5]
+    grpc = {("coordinator", one) for one in services}
+    grpc |= {(one, "coordinator") for one in services}
+    grpc |= {("skill-runner", one) for one in ("expert", "adopting-expert")}
+    grpc |= {("test", one) for one in services}
+    grpc.add((OUTSIDE, "coordinator"))
+    to_itself = {("skill-runner", "skill-runner")}
+    for caller in [*parts, OUTSIDE]:
+        for callee in services:
+            allowed = network.may_call(caller, callee, 7070)
+            assert allowed == ((caller, callee) in grpc - to_itself), (caller, callee)
+        for callee, port in [(one, 9090) for one in services] + [("etcd", 2381)]:
+            assert network.may_call(OUTSIDE, callee, port), (callee, port)
+        assert network.may_call(caller, "etcd", 2379) == (caller in [*services, "etcd"]), caller
+        assert network.may_call(caller, "etcd", 2380) == (caller == "etcd"), caller
+        if caller != OUTSIDE:
+            assert network.may_call(caller, OUTSIDE, 443) == (caller == "adopting-expert"), caller
+            assert network.may_call(caller, OUTSIDE, 53), caller
+    narrowed = Network(helm.render(VALUES / "blobs-s3.yaml"))
+    assert narrowed.may_call("coordinator", OUTSIDE, 443)
+    assert not narrowed.may_call("policy-worker", OUTSIDE, 443)
+    external = Network(helm.render(VALUES / "etcd-external-plain.yaml"))
+    assert external.may_call("policy-worker", OUTSIDE, 12379)
+    assert not external.may_call("policy-worker", OUTSIDE, 2379)
+
+
+def check_dashboards_and_alerts_come_from_files(helm: Helm) -> None:
+    """Every file of the folders arrives unchanged, with whatever braces stand in it."""
+    on = {"metrics": {"dashboards": {"enabled": True}, "prometheusRule": {"enabled": True}}}
+    rule = {"alert": "A", "expr": "up == 0", "annotations": {"summary": "{{ $labels.pod }} is down"}}
+    board = {"title": "One", "panels": [{"legendFormat": "{{pod}}"}]}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "maestro"
+        shutil.copytree(CHART, copy)
+        for name in ("first", "second"):
+            group = {"groups": [{"name": name, "rules": [rule]}]}
+            (copy / "files/alerts").mkdir(parents=True, exist_ok=True)
+            (copy / "files/dashboards").mkdir(parents=True, exist_ok=True)
+            (copy / f"files/alerts/zz-{name}.yaml").write_text(yaml.safe_dump(group))
+            (copy / f"files/dashboards/zz-{name}.json").write_text(json.dumps(board, indent=2))
+        manifests = helm.render(on, chart=copy)
+        boards = len(list((copy / "files/dashboards").glob("*.json")))
+        sources = sorted((copy / "files/alerts").glob("*.yaml"))
+        groups = [one for path in sources for one in yaml.safe_load(path.read_text())["groups"]]
+    (rules,) = of_kind(manifests, "PrometheusRule").values()
+    assert rules["spec"]["groups"] == groups
+    found = {
+        key: json.loads(text)
+        for one in of_kind(manifests, "ConfigMap").values()
+        if "grafana_dashboard" in one["metadata"]["labels"]
+        for key, text in one["data"].items()
+    }
+    assert len(found) == boards
+    assert found["zz-first.json"] == board
+
+
+def check_monitors(helm: Helm) -> None:
+    """A monitor finds the metrics of every pod, and names the job by the part."""
+    (one,) = of_kind(helm.render(VALUES / "monitoring-services.yaml"), "ServiceMonitor").values()
+    assert one["spec"]["jobLabel"] == "app.kubernetes.io/component"
+    assert one["spec"]["endpoints"][0]["port"] == "metrics"
+    assert one["metadata"]["labels"]["release"] == "prometheus"
+    manifests = helm.render(VALUES / "monitoring-pods.yaml")
+    (two,) = of_kind(manifests, "PodMonitor").values()
+    assert two["spec"]["podMetricsEndpoints"][0]["interval"] == "30s"
+    selector = two["spec"]["selector"]["matchLabels"]
+    for name, pod in pods(manifests).items():
+        assert selector.items() <= pod["metadata"]["labels"].items(), name
+
+
+def check_the_test_asks_every_service(helm: Helm) -> None:
+    """`helm test` is one pod with one question a service, at that service's own address."""
+    manifests = helm.render(VALUES / "experts.yaml")
+    (pod,) = of_kind(manifests, "Pod").values()
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    asked = set()
+    for one in pod["spec"]["containers"]:
+        assert one["args"][0] == "health"
+        assert "maestro-coordinator" in one["image"]
+        target = re.fullmatch(r"--target=http://(\S+)\.answers\.svc\.cluster\.local:7070", one["args"][1])
+        asked.add(target.group(1))
+    assert asked == set(of_kind(manifests, "Deployment"))
+
+
+def check_the_schema_is_closed(helm: Helm) -> None:
+    """Every object in it names its keys; the few that cannot are objects of somebody else."""
+    del helm
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    free = []
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, list):
+            for index, item in enumerate(node):
+                walk(item, f"{path}/{index}")
+        if not isinstance(node, dict):
+            return
+        if "properties" in node or node.get("type") == "object":
+            if "properties" in node:
+                assert node.get("additionalProperties") is False, path
+            elif "additionalProperties" not in node:
+                free.append(path)
+        for key, item in node.items():
+            walk(item, f"{path}/{key}")
+
+    walk(schema, "")
+    assert sorted(free) == [
+        "/definitions/descriptor/properties/backend/properties/config",
+        "/definitions/kubernetes",
+        "/properties/global",
+    ]
+
+
+def check_every_setting_stands_in_values(helm: Helm) -> None:
+    """`values.yaml` shows each key that the schema admits, and the schema knows no other."""
+    del helm
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(schema["properties"]) - {"global"} == set(values)
+    for name in ("coordinator", "policyWorker", "skillRunner", "expertDefaults", "etcd", "blobs"):
+        assert set(schema["definitions"][name]["properties"]) == set(values[name]), name
+    shared = set(values["expertDefaults"]) - {"serviceAccount"}
+    assert set(schema["definitions"]["expert"]["properties"]) == shared | {"descriptor"}
+    assert set(schema["definitions"]["adoptingExperts"]["properties"]) == shared | {"adopt"}
