@@ -168,6 +168,14 @@ def check_experts_advertise_their_pods(helm: Helm) -> None:
     assert listen["metrics"] == "[::]:9090"
 
 
+def check_the_skill_library_is_registered(helm: Helm) -> None:
+    """A fresh installation has skills, unless it is told not to."""
+    name = "m-maestro-skill-runner"
+    assert config(helm.render(), name)["service"]["library"] == "register"
+    none = helm.render({"skillRunner": {"config": {"library": "none"}}})
+    assert config(none, name)["service"]["library"] == "none"
+
+
 def check_gpus(helm: Helm) -> None:
     """A GPU is a limit, the driver's capabilities, a way past the taint, and the program's device."""
     manifests = helm.render(VALUES / "gpu.yaml")
