@@ -124,7 +124,7 @@ main() {
             ;;
         test)
             install_build_tools
-            install_packages tesseract-ocr tesseract-ocr-eng etcd-server
+            install_packages tesseract-ocr tesseract-ocr-eng etcd-server etcd-client
             install_python_packages
             install_cargo_tool nextest "$NEXTEST_VERSION"
             ;;

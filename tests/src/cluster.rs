@@ -45,7 +45,11 @@ pub(crate) fn free_port() -> Result<u16, SandboxError> {
         .map_err(io_error("a free port"))
 }
 
-fn etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
+/// An etcd of one member on free ports, its data in `folder/etcd`, and where clients reach it.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn start_etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
     let client = format!("http://127.0.0.1:{}", free_port()?);
     let peer = format!("http://127.0.0.1:{}", free_port()?);
     let mut command = Command::new("etcd");
@@ -68,7 +72,7 @@ fn etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
 
 impl Cluster {
     /// Starts etcd, a coordinator, a policy worker and a skill runner; no expert yet. The
-    /// library's skills are registered.
+    /// runner registers the library's skills.
     ///
     /// # Errors
     /// What did not start, with its log.
@@ -82,7 +86,7 @@ impl Cluster {
     /// What did not start, with its log.
     pub async fn start_with(settings: &str) -> Result<Self, SandboxError> {
         let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
-        let (etcd, etcd_url) = etcd(folder.path())?;
+        let (etcd, etcd_url) = start_etcd(folder.path())?;
         let registry = connect(&etcd_url).await?;
         let coordinator_address = format!("127.0.0.1:{}", free_port()?);
         let worker = format!(
@@ -163,6 +167,11 @@ impl Cluster {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(SandboxError::Timeout(what.to_owned())),
         }
+    }
+
+    /// Where clients reach etcd.
+    pub fn etcd_url(&self) -> &str {
+        &self.etcd_url
     }
 
     /// How many instances serve an expert.

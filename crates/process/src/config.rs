@@ -112,6 +112,12 @@ pub enum Command {
         #[arg(long)]
         target: Option<Url>,
     },
+    /// Wait and do nothing, as a hook before a container is stopped does.
+    Pause {
+        /// How long, in milliseconds.
+        #[arg(long)]
+        ms: u64,
+    },
 }
 
 impl Arguments {

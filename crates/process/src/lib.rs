@@ -12,6 +12,7 @@ use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches};
 use maestro_rpc::{DrainReport, ServeConfig, shutdown_signal};
+use maestro_telemetry::{Gauge, Label};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -93,6 +94,10 @@ pub fn main<P: Program>() -> ExitCode {
 }
 
 async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError> {
+    if let Some(Command::Pause { ms }) = arguments.command {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (command, mut config) = arguments.load::<P>()?;
     if let Some(Command::Health { timeout_ms, target }) = command {
         let own = P::serve(&mut config.service).listen;
@@ -104,6 +109,9 @@ async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError>
     let host = std::env::var("HOSTNAME").unwrap_or_default();
     let instance = format!("{host}:{}", std::process::id());
     let _spans = maestro_telemetry::install_spans(config.otlp.as_ref(), P::NAME, &instance)?;
+    let service = P::NAME.trim_start_matches("maestro-");
+    let version = Label::Version(env!("CARGO_PKG_VERSION"));
+    Gauge::BuildInfo.set(1.0, &[Label::Service(service), version]);
     let grace = P::serve(&mut config.service).drain_grace();
     let resources = Resources::connect(config.etcd, config.blobs).await?;
     let _watching = resources.watch_health();

@@ -1,16 +1,22 @@
 //! What a service reaches beside its peers: the registry and the blobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use maestro_core::ports::{Blobs, Registry};
 use maestro_registry::{EtcdConfig, EtcdRegistry};
 use maestro_rpc::RemoteBlobs;
 use maestro_store::ObjectBlobs;
-use maestro_telemetry::Gauge;
+use maestro_telemetry::{Counter, Gauge, Label};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{config::BlobSource, error::ProcessError};
 
+/// How long the start waits for the registry.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_millis(500);
 /// How often the registry's state is written to the gauges.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,12 +27,22 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Connects to the registry.
+    /// Connects to the registry, which may come up later than this process.
     ///
     /// # Errors
-    /// Why it cannot be reached.
+    /// Why it could not be reached within a minute.
     pub async fn connect(etcd: EtcdConfig, blobs: BlobSource) -> Result<Self, ProcessError> {
-        let registry = Arc::new(EtcdRegistry::connect(etcd).await?);
+        let until = Instant::now() + PATIENCE;
+        let registry = loop {
+            match EtcdRegistry::connect(etcd.clone()).await {
+                Ok(registry) => break Arc::new(registry),
+                Err(error) if Instant::now() >= until => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "the registry cannot be reached yet");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        };
         Ok(Self { registry, blobs })
     }
 
@@ -70,12 +86,18 @@ impl Resources {
         let snapshots = self.registry.snapshots();
         AbortOnDropHandle::new(tokio::spawn(async move {
             let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+            // The first listing is the start, not a loss.
+            let mut listings = 1;
             loop {
                 ticks.tick().await;
-                let (connected, age) = {
+                let (connected, age, listed) = {
                     let health = health.borrow();
-                    (health.connected, health.age())
+                    (health.connected, health.age(), health.listings)
                 };
+                for _ in listings..listed {
+                    Counter::RegistryRelists.increment(&[Label::Reason("watch_lost")]);
+                }
+                listings = listings.max(listed);
                 Gauge::RegistryConnected.set(f64::from(u8::from(connected)), &[]);
                 Gauge::RegistrySnapshotAge.set(age.as_secs_f64(), &[]);
                 Gauge::RegistryRevision.set(snapshots.borrow().revision as f64, &[]);

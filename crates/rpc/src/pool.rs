@@ -22,6 +22,9 @@ pub struct PoolConfig {
     pub keep_alive_interval_ms: u64,
     /// How long a check may take before the connection counts as dead, in milliseconds.
     pub keep_alive_timeout_ms: u64,
+    /// How often the names of servers are resolved anew, in milliseconds; a name with several
+    /// addresses stands for as many servers. 0: only by the system when it connects.
+    pub resolve_interval_ms: u64,
 }
 
 impl Default for PoolConfig {
@@ -30,6 +33,7 @@ impl Default for PoolConfig {
             connect_timeout_ms: 1_000,
             keep_alive_interval_ms: 10_000,
             keep_alive_timeout_ms: 5_000,
+            resolve_interval_ms: 2_000,
         }
     }
 }

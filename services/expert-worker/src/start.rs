@@ -8,7 +8,7 @@ use maestro_core::{
     ports::{Blobs, PutMode, Registry},
     registry::Snapshot,
 };
-use maestro_rpc::{DrainReport, Drainable, RpcError, Running, Server, ServiceStatus};
+use maestro_rpc::{DrainReport, Drainable, Readiness, RpcError, Running, Server, ServiceStatus};
 use tokio::sync::watch;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -48,7 +48,7 @@ pub async fn start(
         source,
     })?;
     let worker = Arc::new(Worker::new(&config, blobs));
-    let hosted = config
+    let hosted: Vec<ExpertName> = config
         .experts
         .iter()
         .map(|expert| expert.descriptor().name.clone())
@@ -68,10 +68,12 @@ pub async fn start(
         stop: context.stop.clone(),
     });
     let service = expert_service(Arc::clone(&worker), config.serve.max_message_bytes);
-    let running = Server::new(config.serve, drainable)
-        .add_service(service)
-        .serve(listener)
-        .await?;
+    let mut server = Server::new(config.serve, drainable).add_service(service);
+    if !config.experts.is_empty() {
+        // A rollout must not end the old worker while the new one's models warm up.
+        server = server.not_ready_yet();
+    }
+    let running = server.serve(listener).await?;
     // Only now, so that no instance is registered before it can be reached.
     let stop = context.stop.clone().drop_guard();
     let assignment = Assignment {
@@ -84,6 +86,8 @@ pub async fn start(
         adopted: config.adopt.into_iter().collect(),
     };
     let tracker = context.tracker.clone();
+    let ready = when_serving(worker.states(), hosted.clone(), running.readiness());
+    tracker.spawn(context.stop.clone().run_until_cancelled_owned(ready));
     tracker.spawn(supervise(context, assignment));
     Ok(ExpertWorker {
         running,
@@ -91,6 +95,22 @@ pub async fn start(
         hosted,
         _stop: stop,
     })
+}
+
+/// Has the worker say that it is ready once every hosted expert serves.
+async fn when_serving(
+    mut states: watch::Receiver<BTreeMap<ExpertName, ExpertState>>,
+    hosted: Vec<ExpertName>,
+    readiness: Readiness,
+) {
+    let serving = states.wait_for(|states| {
+        hosted
+            .iter()
+            .all(|name| states.get(name) == Some(&ExpertState::Serving))
+    });
+    if serving.await.is_ok() {
+        readiness.ready().await;
+    }
 }
 
 impl ExpertWorker {

@@ -3,7 +3,7 @@
 use maestro_rpc::{PoolConfig, RouterConfig, ServeConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::RunnerError, runner::RunnerConfig};
+use crate::{error::RunnerError, registration::LibraryMode, runner::RunnerConfig};
 
 /// What a process serves with, whichever way it got its registry and its blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub pool: PoolConfig,
     /// Limits of the runs.
     pub runner: RunnerConfig,
+    /// What is done with the skills that come with the program.
+    pub library: LibraryMode,
 }
 
 impl Config {

@@ -12,19 +12,22 @@ pub mod library;
 pub mod tools;
 
 mod error;
+mod registration;
 mod runner;
 mod service;
 mod toolbox;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use maestro_core::ports::{Blobs, Experts, Registry};
+use maestro_core::ports::{Blobs, Experts, PutMode, Registry};
 use maestro_rpc::{ChannelPool, DrainReport, ExpertRouter, Server};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::{
     config::Config,
     error::RunnerError,
     library::library,
+    registration::LibraryMode,
     runner::{Runner, RunnerConfig},
     service::skill_service,
 };
@@ -33,6 +36,7 @@ pub use self::{
 pub struct Running {
     server: maestro_rpc::Running,
     runner: Arc<Runner>,
+    _registering: Option<AbortOnDropHandle<()>>,
     /// Kept so that its snapshots go on.
     _registry: Arc<dyn Registry>,
 }
@@ -77,10 +81,27 @@ pub async fn start(
     let pool = Arc::new(ChannelPool::new(config.pool));
     let experts: Arc<dyn Experts> =
         Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.router));
-    let runner = Arc::new(Runner::new(experts, blobs, snapshots, config.runner));
+    let runner = Arc::new(Runner::new(
+        experts,
+        Arc::clone(&blobs),
+        snapshots,
+        config.runner,
+    ));
     for skill in library()? {
         runner.preload(skill).await;
     }
+    let mode = match config.library {
+        LibraryMode::Off => None,
+        LibraryMode::Register => Some(PutMode::Create),
+        LibraryMode::Replace => Some(PutMode::Replace),
+    };
+    let registering = match mode {
+        Some(mode) => {
+            let work = registration::register(library()?, mode, Arc::clone(&registry), blobs);
+            Some(AbortOnDropHandle::new(tokio::spawn(work)))
+        }
+        None => None,
+    };
     let listener = config.serve.bind().await?;
     let service = skill_service(Arc::clone(&runner), config.serve.max_message_bytes);
     let server = Server::new(config.serve, Arc::clone(&runner) as _)
@@ -90,6 +111,7 @@ pub async fn start(
     Ok(Running {
         server,
         runner,
+        _registering: registering,
         _registry: registry,
     })
 }

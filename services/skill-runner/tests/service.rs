@@ -24,7 +24,7 @@ use maestro_proto::v1::{
 };
 use maestro_registry::MemoryRegistry;
 use maestro_rpc::{ClientConfig, SkillClient};
-use maestro_skill_runner::{Config, RunnerConfig, Running, library, start};
+use maestro_skill_runner::{Config, LibraryMode, RunnerConfig, Running, library, start};
 use maestro_skills::Skill;
 use maestro_wire::ToProto;
 use tonic::{Code, Request, Response, Status};
@@ -144,6 +144,7 @@ async fn service(runner: RunnerConfig) -> Service {
     let blobs = Arc::new(MemoryBlobs::default());
     let config = Config {
         runner,
+        library: LibraryMode::Off,
         ..Config::default()
     };
     let running = start(config, Arc::new(registry), Arc::clone(&blobs) as _)

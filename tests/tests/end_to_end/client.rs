@@ -1,10 +1,7 @@
 //! What the tests share: requests, and reading what comes back.
 
 use futures::StreamExt;
-use maestro_core::{
-    ports::{PutMode, Registry},
-    registry::{BackendSpec, Descriptor, Limits, Modality, Price},
-};
+use maestro_core::registry::{BackendSpec, Descriptor, Limits, Modality, Price};
 use maestro_proto::v1::{
     self, episode_event::Event, episode_service_client::EpisodeServiceClient,
     termination::Termination,
@@ -37,19 +34,21 @@ pub(crate) fn descriptor(name: &str, base_url: &str) -> Descriptor {
 
 pub(crate) async fn with_skills() -> Cluster {
     let cluster = Cluster::start().await.unwrap();
-    register_skills(&cluster).await;
+    library_registered(&cluster).await;
     cluster
 }
 
-/// Puts the library's skills into the registry.
-pub(crate) async fn register_skills(cluster: &Cluster) {
-    for skill in maestro_skill_runner::library().unwrap() {
-        cluster
-            .registry
-            .put_skill(&skill.header(), PutMode::Create)
-            .await
-            .unwrap();
-    }
+/// Waits until the skill runner has put its library into the registry.
+pub(crate) async fn library_registered(cluster: &Cluster) {
+    let library = maestro_skill_runner::library().unwrap();
+    cluster
+        .until("the library's skills", |snapshot| {
+            library
+                .iter()
+                .all(|skill| snapshot.catalogue.skills.contains_key(skill.name()))
+        })
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn client(endpoint: &url::Url) -> EpisodeServiceClient<Channel> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use maestro_tests::{ChatServer, Cluster, ReceivedSpan, TraceReceiver};
 
-use crate::client::{answer, client, descriptor, pinned, register_skills, run};
+use crate::client::{answer, client, descriptor, library_registered, pinned, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_gets_the_spans_of_an_episode_as_one_tree() {
@@ -12,7 +12,7 @@ async fn a_receiver_gets_the_spans_of_an_episode_as_one_tree() {
     let receiver = TraceReceiver::start(folder.path()).unwrap();
     let settings = format!("otlp: {{endpoint: '{}'}}\n", receiver.endpoint);
     let mut cluster = Cluster::start_with(&settings).await.unwrap();
-    register_skills(&cluster).await;
+    library_registered(&cluster).await;
     let chat = ChatServer::start("12 + 5").await.unwrap();
     let mut worker = cluster.adopting_worker("worker").unwrap();
     cluster

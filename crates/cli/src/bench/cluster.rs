@@ -69,7 +69,8 @@ impl Cluster {
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
+                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
+                 service: {{library: none}}\n"
             ),
             &mut processes,
         )?;

@@ -62,7 +62,11 @@ pub(crate) async fn start(
         .await
         .map_err(failed("expert worker"))?;
     let skills = maestro_skill_runner::start(
-        maestro_skill_runner::Config::default(),
+        maestro_skill_runner::Config {
+            // Registered below, before anybody asks.
+            library: maestro_skill_runner::LibraryMode::Off,
+            ..maestro_skill_runner::Config::default()
+        },
         Arc::clone(&shared),
         Arc::clone(&blobs),
     )

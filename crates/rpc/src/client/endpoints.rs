@@ -1,8 +1,9 @@
 //! Sends a request to one of several equal servers.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -11,10 +12,15 @@ use std::{
 use maestro_core::breaker::{Breaker, BreakerConfig};
 use maestro_telemetry::{Counter, Label};
 use rand::Rng;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Response, Status, transport::Channel};
 use url::Url;
 
-use super::ClientConfig;
+use super::{
+    ClientConfig,
+    resolve::{self, has_name},
+};
 use crate::{
     call::send,
     error::RpcError,
@@ -37,41 +43,60 @@ pub(crate) enum Repeat {
 /// Clients of equal servers, taken in turn. A server that keeps failing is passed over for a
 /// while, unless all do.
 pub(crate) struct Endpoints<C> {
-    entries: Vec<Entry<C>>,
+    entries: watch::Receiver<Entries<C>>,
+    _resolving: Option<AbortOnDropHandle<()>>,
     next: AtomicUsize,
     epoch: Instant,
     max_attempts: u32,
     backoff: Duration,
 }
 
+type Entries<C> = Arc<Vec<Arc<Entry<C>>>>;
+
 struct Entry<C> {
+    url: Url,
     client: C,
     breaker: Mutex<Breaker>,
 }
 
-impl<C: Clone> Endpoints<C> {
+impl<C: Clone + Send + Sync + 'static> Endpoints<C> {
     pub(crate) fn new(
         name: &'static str,
         urls: &[Url],
         config: &ClientConfig,
-        client: impl Fn(Channel) -> C,
+        client: impl Fn(Channel) -> C + Send + Sync + 'static,
     ) -> Result<Self, RpcError> {
         if urls.is_empty() {
             return Err(RpcError::NoEndpoint { client: name });
         }
         let pool = ChannelPool::new(config.pool);
-        let entries = urls
-            .iter()
-            .map(|url| {
-                let breaker = Mutex::new(Breaker::new(BreakerConfig::default()));
-                Ok(Entry {
-                    client: client(pool.channel(url)?),
-                    breaker,
-                })
-            })
-            .collect::<Result<_, RpcError>>()?;
+        let make = move |url: &Url| {
+            Ok::<_, RpcError>(Arc::new(Entry {
+                url: url.clone(),
+                client: client(pool.channel(url)?),
+                breaker: Mutex::new(Breaker::new(BreakerConfig::default())),
+            }))
+        };
+        // Until the names are resolved, and where they cannot be, each name is one server.
+        let entries = urls.iter().map(&make).collect::<Result<Vec<_>, _>>()?;
+        let (sender, entries) = watch::channel(Arc::new(entries));
+        let interval = Duration::from_millis(config.pool.resolve_interval_ms);
+        let resolving = (!interval.is_zero() && urls.iter().any(has_name)).then(|| {
+            let urls = urls.to_vec();
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                while !sender.is_closed() {
+                    let resolved = resolve::resolve(&urls).await;
+                    let now = Arc::clone(&sender.borrow());
+                    if let Some(next) = renewed(&now, &resolved, &make) {
+                        sender.send_replace(Arc::new(next));
+                    }
+                    tokio::time::sleep(interval).await;
+                }
+            }))
+        });
         Ok(Self {
             entries,
+            _resolving: resolving,
             next: AtomicUsize::new(0),
             epoch: Instant::now(),
             max_attempts: config.max_attempts.max(1),
@@ -93,6 +118,7 @@ impl<C: Clone> Endpoints<C> {
     {
         let until = Instant::now() + timeout;
         let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut entries = self.entries();
         let mut tried: Vec<usize> = Vec::new();
         let mut round = 0;
         let mut attempt = 1;
@@ -101,19 +127,20 @@ impl<C: Clone> Endpoints<C> {
             if left.is_zero() {
                 return Err(Status::deadline_exceeded("the call's time is up"));
             }
-            let index = next_endpoint(self.entries.len(), start, &tried, |index| {
-                self.with_breaker(index, |breaker, now| breaker.allows(now))
+            let index = next_endpoint(entries.len(), start, &tried, |index| {
+                self.with_breaker(&entries[index], |breaker, now| breaker.allows(now))
             });
-            self.with_breaker(index, Breaker::on_start);
-            let client = self.entries[index].client.clone();
+            let entry = &entries[index];
+            self.with_breaker(entry, Breaker::on_start);
+            let client = entry.client.clone();
             let status = match send(method, left, call(client, left)).await {
                 Ok(reply) => {
-                    self.with_breaker(index, |breaker, _| breaker.on_success());
+                    self.with_breaker(entry, |breaker, _| breaker.on_success());
                     return Ok(reply);
                 }
                 Err(status) => status,
             };
-            self.note_failure(index, &status);
+            self.note_failure(entry, &status);
             if attempt >= self.max_attempts || !may_repeat(&status, repeat) {
                 return Err(status);
             }
@@ -123,18 +150,24 @@ impl<C: Clone> Endpoints<C> {
                 Label::Reason(code_name(code_of(&status))),
             ]);
             tried.push(index);
-            if tried.len() >= self.entries.len() {
+            if tried.len() >= entries.len() {
                 tried.clear();
                 let pause = backoff(self.backoff, round, rand::rng().random_range(0.5..=1.0));
                 let left = until.saturating_duration_since(Instant::now());
                 tokio::time::sleep(pause.min(left)).await;
                 round += 1;
+                entries = self.entries();
             }
         }
     }
 
-    fn note_failure(&self, index: usize, status: &Status) {
-        self.with_breaker(index, |breaker, now| match code_of(status) {
+    /// The servers as they are known now, at least one.
+    fn entries(&self) -> Entries<C> {
+        Arc::clone(&self.entries.borrow())
+    }
+
+    fn note_failure(&self, entry: &Entry<C>, status: &Status) {
+        self.with_breaker(entry, |breaker, now| match code_of(status) {
             Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => breaker.on_failure(now),
             Code::ResourceExhausted | Code::Cancelled => breaker.on_neutral(),
             // It answered, so it lives.
@@ -142,14 +175,34 @@ impl<C: Clone> Endpoints<C> {
         });
     }
 
-    fn with_breaker<T>(&self, index: usize, apply: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
+    fn with_breaker<T>(
+        &self,
+        entry: &Entry<C>,
+        apply: impl FnOnce(&mut Breaker, Duration) -> T,
+    ) -> T {
         let now = self.epoch.elapsed();
-        let mut breaker = self.entries[index]
-            .breaker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut breaker = entry.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&mut breaker, now)
     }
+}
+
+/// The entries of `urls`, those that were there before kept with their connections and breakers;
+/// `None` where nothing changes or nothing would be left.
+fn renewed<C>(
+    now: &[Arc<Entry<C>>],
+    urls: &BTreeSet<Url>,
+    make: impl Fn(&Url) -> Result<Arc<Entry<C>>, RpcError>,
+) -> Option<Vec<Arc<Entry<C>>>> {
+    let same = now.len() == urls.len() && now.iter().all(|entry| urls.contains(&entry.url));
+    if same || urls.is_empty() {
+        return None;
+    }
+    let known = |url: &Url| now.iter().find(|entry| entry.url == *url).cloned();
+    let entries: Vec<_> = urls
+        .iter()
+        .filter_map(|url| known(url).or_else(|| make(url).ok()))
+        .collect();
+    (!entries.is_empty()).then_some(entries)
 }
 
 fn may_repeat(status: &Status, repeat: Repeat) -> bool {
@@ -207,6 +260,37 @@ mod tests {
             Repeat::IfUnprocessed
         ));
         assert!(!may_repeat(&Status::internal("x"), Repeat::Safe));
+    }
+
+    #[test]
+    fn servers_that_stay_keep_their_state() {
+        let entry = |url: &Url| {
+            Ok::<_, RpcError>(Arc::new(Entry {
+                url: url.clone(),
+                client: (),
+                breaker: Mutex::new(Breaker::new(BreakerConfig::default())),
+            }))
+        };
+        let [a, b, c]: [Url; 3] = [
+            "http://10.0.0.1:1",
+            "http://10.0.0.2:1",
+            "http://10.0.0.3:1",
+        ]
+        .map(|u| u.parse().unwrap());
+        let now = vec![entry(&a).unwrap(), entry(&b).unwrap()];
+        let set = |urls: &[&Url]| {
+            urls.iter()
+                .map(|url| (*url).clone())
+                .collect::<BTreeSet<_>>()
+        };
+        assert!(renewed(&now, &set(&[&b, &a]), entry).is_none());
+        assert!(
+            renewed(&now, &set(&[]), entry).is_none(),
+            "nothing is forgotten"
+        );
+        let next = renewed(&now, &set(&[&b, &c]), entry).unwrap();
+        assert!(Arc::ptr_eq(&next[0], &now[1]));
+        assert_eq!(next[1].url, c);
     }
 
     proptest! {

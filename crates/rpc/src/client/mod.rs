@@ -3,6 +3,7 @@
 mod endpoints;
 mod health;
 mod policy;
+mod resolve;
 mod skill;
 
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ use maestro_proto::v1;
 use maestro_telemetry::{Gauge, GaugeHandle, Histogram, HistogramHandle, Label};
 use prost::Message;
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::Drainable;
@@ -77,6 +78,8 @@ pub(super) struct Control {
     pub(super) in_flight: AtomicU32,
     pub(super) in_flight_gauge: GaugeHandle,
     pub(super) idle: Notify,
+    /// Cancelled when a drain begins.
+    pub(super) announced: CancellationToken,
 }
 
 impl Control {
@@ -106,6 +109,7 @@ impl Control {
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
         }
+        self.announced.cancel();
         let unfinished = self.drainable.drain(grace).await;
         // The service's own work is done; what is left are requests that are being answered.
         let requests = tokio::time::timeout_at(until, self.wait_idle()).await;
@@ -115,6 +119,17 @@ impl Control {
             self.in_flight.load(Ordering::Acquire)
         };
         unfinished.max(left)
+    }
+
+    pub(super) async fn set_ready(&self) {
+        if self.is_draining() {
+            return;
+        }
+        for service in self.services.iter().chain(&[""]) {
+            self.health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
     }
 
     async fn wait_idle(&self) {

@@ -6,14 +6,15 @@
 //!
 //! # Phases of a drain
 //! [`Running::drain`] goes through all of them, the admin service's `Drain` through 1 to 3:
-//! 1. **Announce.** Every health status turns NOT_SERVING; new requests are turned away with
-//!    UNAVAILABLE and the reason `DRAINING`, so that clients send them elsewhere (unless
-//!    [`Server::serve_while_draining`]).
+//! 1. **Announce.** Every health status turns NOT_SERVING, and connections get GOAWAY: requests on
+//!    them go on, and clients connect anew for further ones, which a load balancer sends elsewhere.
+//!    Those that come here nevertheless are turned away with UNAVAILABLE and the reason `DRAINING`
+//!    (unless [`Server::serve_while_draining`]).
 //! 2. **Finish the work.** [`Drainable::drain`] takes no new work and finishes what runs, within
 //!    the grace period.
 //! 3. **Finish the answers.** Requests in flight, streams included, end within what is left of
 //!    the grace period.
-//! 4. **Close.** The listener closes, connections get GOAWAY. Whoever has not gone after
+//! 4. **Close.** The listener closes, the last connections get GOAWAY. Whoever has not gone after
 //!    [`CLOSE_TIME`] is cut off.
 
 mod admin;
@@ -34,13 +35,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt};
 use maestro_core::Timestamp;
 use maestro_proto::v1;
 use maestro_telemetry::Gauge;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::Notify,
 };
@@ -48,9 +49,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
 };
-use tonic::{
-    body::Body, server::NamedService, service::RoutesBuilder, transport::server::TcpIncoming,
-};
+use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tonic_health::ServingStatus;
 use tower::Service;
 
@@ -155,6 +154,7 @@ pub struct Server {
     routes: RoutesBuilder,
     services: Vec<&'static str>,
     refuse_while_draining: bool,
+    ready: bool,
 }
 
 impl Server {
@@ -166,6 +166,7 @@ impl Server {
             routes: RoutesBuilder::default(),
             services: Vec::new(),
             refuse_while_draining: true,
+            ready: true,
         }
     }
 
@@ -194,6 +195,13 @@ impl Server {
         self
     }
 
+    /// Has every health status say NOT_SERVING until [`Readiness::ready`]; requests are served.
+    #[must_use]
+    pub fn not_ready_yet(mut self) -> Self {
+        self.ready = false;
+        self
+    }
+
     /// Serves on `listener` until it is drained or dropped. Call it after
     /// [`maestro_telemetry::install_metrics`].
     ///
@@ -207,10 +215,13 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut services = self.services;
         services.push("maestro.v1.AdminService");
-        for service in &services {
-            health
-                .set_service_status(service, ServingStatus::Serving)
-                .await;
+        let status = if self.ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in services.iter().chain(&[""]) {
+            health.set_service_status(service, status).await;
         }
         let reflection = services
             .iter()
@@ -236,30 +247,44 @@ impl Server {
             in_flight: AtomicU32::new(0),
             in_flight_gauge: Gauge::RpcInFlight.handle(&[]),
             idle: Notify::new(),
+            announced: CancellationToken::new(),
         });
         let mut routes = self.routes;
         routes.add_service(health_service);
         routes.add_service(reflection);
         routes.add_service(admin::service(Arc::clone(&control)));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .map_ok({
-                let cut = cut.clone();
-                move |stream| Cuttable::new(stream, cut.clone())
-            });
-        let mut builder = tonic::transport::Server::builder()
-            .max_concurrent_streams(self.config.max_concurrent_streams)
-            .http2_keepalive_interval(Some(Duration::from_millis(
-                self.config.keep_alive_interval_ms,
-            )))
-            .http2_keepalive_timeout(Some(Duration::from_millis(
-                self.config.keep_alive_timeout_ms,
-            )))
-            .layer(RequestLayer(Arc::clone(&control)));
-        let serving = builder
-            .add_routes(routes.routes())
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        let listener = Arc::new(listener);
+        let config = self.config;
+        let layer = RequestLayer(Arc::clone(&control));
+        let server = move || {
+            tonic::transport::Server::builder()
+                .max_concurrent_streams(config.max_concurrent_streams)
+                .http2_keepalive_interval(Some(Duration::from_millis(
+                    config.keep_alive_interval_ms,
+                )))
+                .http2_keepalive_timeout(Some(Duration::from_millis(config.keep_alive_timeout_ms)))
+                .layer(layer.clone())
+        };
+        let routes = routes.routes();
+        // One server after the other on the same listener: the first one's end is the GOAWAY that
+        // announces a drain, the second answers whoever still comes until the close.
+        let (announced, stopped) = (control.announced.clone(), stop.clone());
+        let before = server()
+            .add_routes(routes.clone())
+            .serve_with_incoming_shutdown(
+                connections(Arc::clone(&listener), cut.clone()),
+                announced.clone().cancelled_owned(),
+            );
+        let connections_while_draining = connections(listener, cut.clone());
+        let while_draining = async move {
+            announced.cancelled().await;
+            server()
+                .add_routes(routes)
+                .serve_with_incoming_shutdown(connections_while_draining, stopped.cancelled_owned())
+                .await
+        };
+        let serving = async move { tokio::try_join!(before, while_draining).map(drop) };
         let task = AbortOnDropHandle::new(tokio::spawn(serving));
         tracing::info!(%address, "serving");
         Ok(Running {
@@ -270,6 +295,25 @@ impl Server {
             _cut: cut.drop_guard(),
         })
     }
+}
+
+/// The connections that come in.
+fn connections(
+    listener: Arc<TcpListener>,
+    cut: CancellationToken,
+) -> impl Stream<Item = std::io::Result<Cuttable>> {
+    let accepted = futures::stream::unfold(listener, |listener| async move {
+        let accepted = listener.accept().await;
+        Some((
+            accepted.and_then(|(stream, _)| without_delay(stream)),
+            listener,
+        ))
+    });
+    accepted.map(move |stream| stream.map(|stream| Cuttable::new(stream, cut.clone())))
+}
+
+fn without_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true).map(|()| stream)
 }
 
 /// A server that serves. Dropping it cuts every connection off and so ends every request;
@@ -286,6 +330,11 @@ impl Running {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets it be told when it is ready.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(Arc::clone(&self.control))
     }
 
     /// Whether it takes no new work.
@@ -312,6 +361,16 @@ impl Running {
             tracing::debug!(address = %self.address, "connections were cut off");
         }
         DrainReport { unfinished }
+    }
+}
+
+/// Tells a server that was [`Server::not_ready_yet`] that it is.
+pub struct Readiness(Arc<Control>);
+
+impl Readiness {
+    /// Every health status says SERVING from now on, unless the server drains.
+    pub async fn ready(&self) {
+        self.0.set_ready().await;
     }
 }
 

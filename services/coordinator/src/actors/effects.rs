@@ -243,7 +243,10 @@ impl World {
     ) {
         let mut wait = FINISH_BACKOFF;
         for _ in 0..FINISH_ATTEMPTS {
-            match self.journal.finish(&spec.id, answer_step, conclusion).await {
+            let started = std::time::Instant::now();
+            let written = self.journal.finish(&spec.id, answer_step, conclusion).await;
+            Histogram::JournalWriteDuration.record_duration(started.elapsed(), &[]);
+            match written {
                 Ok(()) => return,
                 Err(error) => {
                     Counter::JournalWriteFailures.increment(&[Label::Reason("finish")]);

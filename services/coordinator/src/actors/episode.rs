@@ -77,6 +77,7 @@ impl Actor for EpisodeActor {
             trace,
         } = arguments;
         Gauge::EpisodesRunning.add(1.0, &[]);
+        Gauge::PermitsInUse.add(1.0, &[Label::Resource("episodes")]);
         let left = spec.task.budget.deadline.duration_since(Timestamp::now());
         let left = if left.is_negative() {
             std::time::Duration::ZERO
@@ -149,6 +150,7 @@ impl Actor for EpisodeActor {
 impl Drop for EpisodeState {
     fn drop(&mut self) {
         Gauge::EpisodesRunning.subtract(1.0, &[]);
+        Gauge::PermitsInUse.subtract(1.0, &[Label::Resource("episodes")]);
     }
 }
 
@@ -192,7 +194,10 @@ impl EpisodeState {
                 record_step(&step);
                 self.feed.finished(step.clone());
                 self.run(myself, async move {
-                    match world.journal.append(&spec.id, &step).await {
+                    let started = std::time::Instant::now();
+                    let written = world.journal.append(&spec.id, &step).await;
+                    Histogram::JournalWriteDuration.record_duration(started.elapsed(), &[]);
+                    match written {
                         Ok(()) => Event::Journaled,
                         Err(error) => {
                             Counter::JournalWriteFailures.increment(&[Label::Reason("append")]);

@@ -104,7 +104,7 @@ fn shop(head: &[&Row], texts: &[String]) -> Option<(Field, Ground)> {
         Some(index) if index <= first + 2 => (index, Ground::Business),
         _ => (first, Ground::First),
     };
-    let mut name = before_address(&texts[index]).to_owned();
+    let mut name = texts[index].clone();
     let mut evidence = name.clone();
     if let Some(next) = texts.get(index + 1) {
         let goes_on = name.trim_end().ends_with('&')
@@ -116,7 +116,8 @@ fn shop(head: &[&Row], texts: &[String]) -> Option<(Field, Ground)> {
             evidence = format!("{evidence}\n{next}");
         }
     }
-    Some((field(tidy(&name), ground, evidence, head[index]), ground))
+    let name = tidy(before_address(&name));
+    Some((field(name, ground, evidence, head[index]), ground))
 }
 
 fn field(value: String, ground: Ground, evidence: String, row: &Row) -> Field {
