@@ -14,7 +14,7 @@
 # Each archive is one that `docker load`, `podman load`, `skopeo copy docker-archive:…` and
 # `ctr images import` take. SOURCE_DATE_EPOCH is the time that everything carries (default: that of
 # the commit), SOURCE_REVISION the commit itself, IMAGE_PREFIX what stands before the service in an
-# image's name (default: maestro/), IMAGE_TAG what follows it (default: the workspace's version),
+# image's name (default: localhost/maestro-), IMAGE_TAG what follows it (default: the workspace's version),
 # IMAGE_SOURCE the address of the sources, for the label of that name (default: none).
 set -euo pipefail
 shopt -s nullglob
@@ -119,7 +119,7 @@ configure() {
 build() {
     service=$1
     program=$(content "$service" program)
-    local name=$service${variant:+-$variant} image=${IMAGE_PREFIX-maestro/}$1 fetch=()
+    local name=$service${variant:+-$variant} image=${IMAGE_PREFIX-localhost/maestro-}$1 fetch=()
     local tag=${IMAGE_TAG:-$version}${variant:+-$variant} trees=$scratch/$service debs base top
     if [[ $packages ]]; then
         debs=$packages/$name fetch=(--frozen)

@@ -19,7 +19,6 @@ COORDINATOR = "app.kubernetes.io/component=coordinator"
 # What the test changes of the chart's values: images that are on the nodes, no volumes of a
 # storage class, blobs in a folder that the nodes share.
 VALUES = {
-    "image": {"registry": "docker.io"},
     "coordinator": {"replicas": 2, "drainSeconds": 20},
     "policyWorker": {"replicas": 2},
     "skillRunner": {"replicas": 2, "drainSeconds": 20},
