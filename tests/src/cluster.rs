@@ -204,7 +204,11 @@ pub fn local_up(folder: &Path) -> Result<Process, SandboxError> {
     Process::serve("maestro-up", command, folder)
 }
 
-async fn connect(etcd: &str) -> Result<EtcdRegistry, SandboxError> {
+/// The registry in an etcd that may still be starting.
+///
+/// # Errors
+/// Why it could not be reached within a minute.
+pub async fn connect(etcd: &str) -> Result<EtcdRegistry, SandboxError> {
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
         match EtcdRegistry::connect(EtcdConfig::new([etcd])).await {

@@ -10,7 +10,7 @@ mod traces;
 
 pub use nix::sys::signal::Signal;
 
-pub use cluster::{Cluster, local_up, start_etcd};
+pub use cluster::{Cluster, connect, local_up, start_etcd};
 pub use openai::ChatServer;
 pub use process::{Process, SandboxError, binary};
 pub use traces::{ReceivedSpan, TraceReceiver};

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use maestro_core::ports::Registry;
-use maestro_registry::{EtcdConfig, EtcdRegistry};
-use maestro_tests::{Cluster, start_etcd};
+use maestro_tests::{Cluster, connect, start_etcd};
 
 use crate::client::{descriptor, library_registered};
 
@@ -47,7 +46,7 @@ async fn a_snapshot_of_etcd_brings_the_registry_back() {
     etcdctl(&["snapshot", "restore", file, "--data-dir", data]);
 
     let (_etcd, url) = start_etcd(folder.path()).unwrap();
-    let registry = EtcdRegistry::connect(EtcdConfig::new([url])).await.unwrap();
+    let registry = connect(&url).await.unwrap();
     let mut snapshots = registry.snapshots();
     assert_eq!(snapshots.borrow().catalogue.digest(), before);
     // Nobody keeps the registrations of the lost processes alive.

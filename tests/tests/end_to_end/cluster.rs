@@ -96,6 +96,13 @@ async fn a_killed_worker_leaves_the_action_set_and_its_episode_decides_anew() {
         .until("the quick expert", |s| s.serves(&quick_name))
         .await
         .unwrap();
+    // Both workers serve it, so that its end in one of them can be seen.
+    cluster
+        .until("both instances", |s| {
+            s.instances.get(&name).map_or(0, Vec::len) == 2
+        })
+        .await
+        .unwrap();
     let before = cluster.instances("slow");
     doomed.kill().unwrap();
     cluster

@@ -169,10 +169,16 @@ async fn a_draining_coordinator_finishes_what_it_accepted_and_takes_nothing_new(
 
     let process = &installation.cluster.coordinator;
     process.signal(maestro_tests::Signal::SIGTERM).unwrap();
+    // The open connection gets GOAWAY; who comes anew is answered until the end.
+    let mut later = None;
     until("the drain", async || {
-        health(&coordinator, "").await == Ok(ServingStatus::NotServing)
+        let anew = channel(process).await;
+        let draining = health(&anew, "").await == Ok(ServingStatus::NotServing);
+        later = Some(anew);
+        draining
     })
     .await;
+    let mut client = EpisodeServiceClient::new(later.unwrap());
     let refused = create(&mut client, "Too late?", "").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(refused.message().contains("draining"), "{refused:?}");

@@ -78,7 +78,7 @@ pub(super) struct Control {
     pub(super) in_flight: AtomicU32,
     pub(super) in_flight_gauge: GaugeHandle,
     pub(super) idle: Notify,
-    /// Cancelled when a drain begins.
+    /// Cancelled when connections shall move elsewhere.
     pub(super) announced: CancellationToken,
 }
 
@@ -109,7 +109,9 @@ impl Control {
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
         }
-        self.announced.cancel();
+        if !self.refuse_while_draining {
+            self.announced.cancel();
+        }
         let unfinished = self.drainable.drain(grace).await;
         // The service's own work is done; what is left are requests that are being answered.
         let requests = tokio::time::timeout_at(until, self.wait_idle()).await;

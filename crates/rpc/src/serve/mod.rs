@@ -6,10 +6,11 @@
 //!
 //! # Phases of a drain
 //! [`Running::drain`] goes through all of them, the admin service's `Drain` through 1 to 3:
-//! 1. **Announce.** Every health status turns NOT_SERVING, and connections get GOAWAY: requests on
-//!    them go on, and clients connect anew for further ones, which a load balancer sends elsewhere.
-//!    Those that come here nevertheless are turned away with UNAVAILABLE and the reason `DRAINING`
-//!    (unless [`Server::serve_while_draining`]).
+//! 1. **Announce.** Every health status turns NOT_SERVING; new requests are turned away with
+//!    UNAVAILABLE and the reason `DRAINING`, so that Maestro's own clients send them elsewhere. A
+//!    server that serves foreign clients ([`Server::serve_while_draining`]) lets requests through
+//!    and sends GOAWAY on its connections instead: what runs on them goes on, and for further
+//!    requests clients connect anew, which a load balancer sends elsewhere.
 //! 2. **Finish the work.** [`Drainable::drain`] takes no new work and finishes what runs, within
 //!    the grace period.
 //! 3. **Finish the answers.** Requests in flight, streams included, end within what is left of
@@ -188,7 +189,7 @@ impl Server {
     }
 
     /// Lets requests through while draining: the service itself refuses new work, and clients can
-    /// still ask about what runs.
+    /// still ask about what runs. Open connections get GOAWAY when the drain begins.
     #[must_use]
     pub fn serve_while_draining(mut self) -> Self {
         self.refuse_while_draining = false;
@@ -357,6 +358,7 @@ impl Running {
     pub async fn drain(self, grace: Duration) -> DrainReport {
         let unfinished = self.control.drain(grace).await;
         self.stop.cancel();
+        self.control.announced.cancel();
         if tokio::time::timeout(CLOSE_TIME, self.task).await.is_err() {
             tracing::debug!(address = %self.address, "connections were cut off");
         }
