@@ -67,3 +67,12 @@ evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 	$(MAESTRO) models pull
 	$(VENV)/bin/python scripts/evaluate_data.py $(DATA) --maestro $(MAESTRO) \
 		--paraphrase tests/paraphrases/paraphrases.jsonl
+
+.PHONY: chart
+chart: ## Check the Helm chart with two versions of helm, its alerts and its dashboards
+	scripts/setup.sh chart
+	helm/tests/install-helm.sh $(CURDIR)/.cache/helm
+	$(CURDIR)/.cache/chart/bin/python helm/tests/run.py \
+		--helm $(CURDIR)/.cache/helm/helm-3.17.2 --helm $(CURDIR)/.cache/helm/helm-4.3.1
+	promtool test rules helm/tests/alerts/*.yaml
+	$(CURDIR)/.cache/chart/bin/python scripts/check_dashboards.py

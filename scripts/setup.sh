@@ -5,6 +5,7 @@
 #   scripts/setup.sh demo    to build and run the demonstration
 #   scripts/setup.sh test    to build and run the tests
 #   scripts/setup.sh lint    to run the linters
+#   scripts/setup.sh chart   to check the Helm chart
 #
 # System packages come by apt-get (as root or through sudo), cargo tools by `cargo install`, Python
 # packages into .cache/venv, buf into .cache/bin. Rust itself must be there.
@@ -59,14 +60,15 @@ find_python() {
     die "install Python 3.10 or later"
 }
 
-# A virtual environment with scripts/requirements.txt, made again when that file changes.
+# install_python_packages VENV REQUIREMENTS: a virtual environment in .cache, made again when the
+# requirements change.
 install_python_packages() {
-    local wanted=scripts/requirements.txt venv=$CACHE/venv
+    local venv=$CACHE/$1 wanted=$2
     cmp -s "$wanted" "$venv/installed.txt" && return
     local python
     python=$(find_python)
     "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
-    say "installing Python packages into .cache/venv"
+    say "installing Python packages into .cache/$1"
     "$python" -m venv --clear "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --only-binary :all: --requirement "$wanted"
@@ -120,12 +122,12 @@ main() {
         demo)
             install_build_tools
             install_packages tesseract-ocr tesseract-ocr-eng
-            install_python_packages
+            install_python_packages venv scripts/requirements.txt
             ;;
         test)
             install_build_tools
             install_packages tesseract-ocr tesseract-ocr-eng etcd-server etcd-client
-            install_python_packages
+            install_python_packages venv scripts/requirements.txt
             install_cargo_tool nextest "$NEXTEST_VERSION"
             ;;
         lint)
@@ -135,7 +137,11 @@ main() {
             # The Makefile calls it by this name.
             ln -sf "buf-$BUF_VERSION" "$CACHE/bin/buf"
             ;;
-        *) die "usage: scripts/setup.sh build|demo|test|lint" ;;
+        chart)
+            install_packages prometheus
+            install_python_packages chart helm/tests/requirements.txt
+            ;;
+        *) die "usage: scripts/setup.sh build|demo|test|lint|chart" ;;
     esac
 }
 
