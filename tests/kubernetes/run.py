@@ -17,14 +17,17 @@ from load import REPOSITORY, Client, Load, Question
 RELEASE, NAMESPACE = "maestro", "maestro"
 COORDINATOR = "app.kubernetes.io/component=coordinator"
 # What the test changes of the chart's values: images that are on the nodes, no volumes of a
-# storage class, blobs in a folder that the nodes share.
+# storage class, blobs in a folder that the nodes share, requests that leave room on small nodes for
+# the pods that a rolling update adds.
+SMALL = {"requests": {"cpu": "20m", "memory": "64Mi"}}
 VALUES = {
-    "coordinator": {"replicas": 2, "drainSeconds": 20},
-    "policyWorker": {"replicas": 2},
-    "skillRunner": {"replicas": 2, "drainSeconds": 20},
-    "adoptingExperts": {"replicas": 1, "drainSeconds": 20},
-    "expertDefaults": {"replicas": 2, "drainSeconds": 20},
+    "coordinator": {"replicas": 2, "drainSeconds": 20, "resources": SMALL},
+    "policyWorker": {"replicas": 2, "resources": SMALL},
+    "skillRunner": {"replicas": 2, "drainSeconds": 20, "resources": SMALL},
+    "adoptingExperts": {"replicas": 1, "drainSeconds": 20, "resources": SMALL},
+    "expertDefaults": {"replicas": 2, "drainSeconds": 20, "resources": SMALL},
     "etcd": {
+        "resources": SMALL,
         "replicas": 3,
         "image": {"registry": "localhost", "repository": "etcd", "tag": "test"},
         "persistence": {"enabled": False},
@@ -80,9 +83,10 @@ class Kubernetes:
         self.helm(*words, *(["--wait"] if wait else []))
 
     def pods(self) -> dict[str, dict]:
-        """The pods that are not ending, by name."""
+        """The pods that serve or will, by name: neither ending nor the test's."""
         items = self.get("pods", "-l=app.kubernetes.io/name=maestro")["items"]
-        return {p["metadata"]["name"]: p for p in items if "deletionTimestamp" not in p["metadata"]}
+        lasting = (pod for pod in items if pod["status"]["phase"] != "Succeeded")
+        return {p["metadata"]["name"]: p for p in lasting if "deletionTimestamp" not in p["metadata"]}
 
     def restarts(self) -> int:
         statuses = [pod["status"].get("containerStatuses", []) for pod in self.pods().values()]
@@ -174,12 +178,18 @@ class Chat(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        self.reply({"object": "list", "data": [{"id": "any", "object": "model"}]})
+
     def do_POST(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
         message = {"role": "assistant", "content": "the remote model"}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-        body = json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+        self.reply({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+    def reply(self, content: dict) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -203,7 +213,7 @@ def add_expert_by_command(k8s: Kubernetes) -> None:
     before = set(k8s.pods())
     address = k8s.coordinator()
     with Load(address) as under_load:
-        k8s.command(k8s.arguments.maestro, "experts", "add", str(path), "--endpoint", f"http://{address}")
+        k8s.command(k8s.arguments.maestro, "experts", "add", str(path), "--replace", "--endpoint", f"http://{address}")
         added = time.monotonic()
         client = Client(address)
         question = Question("Who answers this?", None, "free_text", "", expert="remote")
@@ -214,9 +224,13 @@ def add_expert_by_command(k8s: Kubernetes) -> None:
             said.append(failed or answer)
             return answer == "the remote model"
 
-        until(f"the remote model answers", answers, 60)
+        try:
+            until("the remote model answers", answers, 60)
+        except Failed as failure:
+            raise Failed(f"{failure}: {said[-1]}") from None
         print(f"    the remote model answered {time.monotonic() - added:.2f} s after the command")
         client.close()
+        k8s.command(k8s.arguments.maestro, "experts", "remove", "remote", "--endpoint", f"http://{address}")
     server.shutdown()
     flawless(under_load.result)
     require(set(k8s.pods()) == before and k8s.restarts() == 0, "pods were replaced or restarted")
@@ -225,7 +239,11 @@ def add_expert_by_command(k8s: Kubernetes) -> None:
 def rolling_update_and_rollback(k8s: Kubernetes) -> None:
     before = {name for name in k8s.pods() if "etcd" not in name}
     with Load(k8s.coordinator()) as under_load:
-        k8s.upgrade(TESSERACT, {"log": {"filter": "info,maestro_rpc=warn"}})
+        try:
+            k8s.upgrade(TESSERACT, {"log": {"filter": "info,maestro_rpc=warn"}})
+        except Failed:
+            print(f"    {under_load.result}")
+            raise
         updated = {name for name in k8s.pods() if "etcd" not in name}
         k8s.helm("rollback", RELEASE, "--wait", "--timeout=6m")
         time.sleep(3)
