@@ -9,7 +9,7 @@ use url::Url;
 use crate::{admission::ImageLimits, error::CoordinatorError};
 
 /// Settings of the coordinator, wherever it runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CoordinatorConfig {
     /// Where and how it serves.
@@ -32,6 +32,29 @@ pub struct CoordinatorConfig {
     pub images: ImageLimits,
     /// Uploads that clients may make.
     pub blobs: BlobLimits,
+}
+
+/// A policy worker that says nothing for so long is passed over: decisions take milliseconds.
+const SILENT_POLICY_MS: u64 = 2_000;
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self {
+            serve: ServeConfig::default(),
+            policy_workers: Vec::new(),
+            skill_runners: Vec::new(),
+            policy_client: ClientConfig {
+                attempt_timeout_ms: Some(SILENT_POLICY_MS),
+                ..ClientConfig::default()
+            },
+            skill_client: ClientConfig::default(),
+            experts: RouterConfig::default(),
+            expert_connections: PoolConfig::default(),
+            episodes: EpisodeConfig::default(),
+            images: ImageLimits::default(),
+            blobs: BlobLimits::default(),
+        }
+    }
 }
 
 impl CoordinatorConfig {

@@ -48,6 +48,7 @@ pub(crate) struct Endpoints<C> {
     next: AtomicUsize,
     epoch: Instant,
     max_attempts: u32,
+    attempt_timeout: Option<Duration>,
     backoff: Duration,
 }
 
@@ -100,6 +101,7 @@ impl<C: Clone + Send + Sync + 'static> Endpoints<C> {
             next: AtomicUsize::new(0),
             epoch: Instant::now(),
             max_attempts: config.max_attempts.max(1),
+            attempt_timeout: config.attempt_timeout_ms.map(Duration::from_millis),
             backoff: Duration::from_millis(config.backoff_ms),
         })
     }
@@ -133,7 +135,8 @@ impl<C: Clone + Send + Sync + 'static> Endpoints<C> {
             let entry = &entries[index];
             self.with_breaker(entry, Breaker::on_start);
             let client = entry.client.clone();
-            let status = match send(method, left, call(client, left)).await {
+            let limit = attempt_limit(left, self.attempt_timeout, repeat);
+            let status = match send(method, limit, call(client, limit)).await {
                 Ok(reply) => {
                     self.with_breaker(entry, |breaker, _| breaker.on_success());
                     return Ok(reply);
@@ -141,7 +144,8 @@ impl<C: Clone + Send + Sync + 'static> Endpoints<C> {
                 Err(status) => status,
             };
             self.note_failure(entry, &status);
-            if attempt >= self.max_attempts || !may_repeat(&status, repeat) {
+            let silent = limit < left && code_of(&status) == Code::DeadlineExceeded;
+            if attempt >= self.max_attempts || !(silent || may_repeat(&status, repeat)) {
                 return Err(status);
             }
             attempt += 1;
@@ -205,6 +209,14 @@ fn renewed<C>(
     (!entries.is_empty()).then_some(entries)
 }
 
+/// The time of one attempt: shorter than what is left only where it may be repeated.
+fn attempt_limit(left: Duration, attempt: Option<Duration>, repeat: Repeat) -> Duration {
+    match attempt {
+        Some(attempt) if repeat == Repeat::Safe => attempt.min(left),
+        _ => left,
+    }
+}
+
 fn may_repeat(status: &Status, repeat: Repeat) -> bool {
     is_unprocessed(status) || (repeat == Repeat::Safe && code_of(status) == Code::Unavailable)
 }
@@ -260,6 +272,18 @@ mod tests {
             Repeat::IfUnprocessed
         ));
         assert!(!may_repeat(&Status::internal("x"), Repeat::Safe));
+    }
+
+    #[test]
+    fn only_what_changes_nothing_is_given_up_early() {
+        let [second, minute] = [1, 60].map(Duration::from_secs);
+        assert_eq!(attempt_limit(minute, Some(second), Repeat::Safe), second);
+        assert_eq!(attempt_limit(second, Some(minute), Repeat::Safe), second);
+        assert_eq!(
+            attempt_limit(minute, Some(second), Repeat::IfUnprocessed),
+            minute
+        );
+        assert_eq!(attempt_limit(minute, None, Repeat::Safe), minute);
     }
 
     #[test]

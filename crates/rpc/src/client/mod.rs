@@ -22,6 +22,9 @@ pub struct ClientConfig {
     /// Longest time of one call with its repetitions, in milliseconds; the call's own deadline
     /// may be earlier. `None` leaves it to the call's deadline.
     pub timeout_ms: Option<u64>,
+    /// Longest time of one attempt at a request that changes nothing, in milliseconds; after it
+    /// another server is asked. `None` leaves it to the call's time.
+    pub attempt_timeout_ms: Option<u64>,
     /// Most times that a request is sent.
     pub max_attempts: u32,
     /// Pause before the second round over the endpoints, in milliseconds; doubles each round.
@@ -34,6 +37,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             timeout_ms: None,
+            attempt_timeout_ms: None,
             max_attempts: 5,
             backoff_ms: 20,
             pool: PoolConfig::default(),

@@ -26,6 +26,7 @@ use maestro_rpc::{
 };
 use maestro_wire::{FromProto, ToProto};
 use tonic::{Request, Response, Status};
+use url::Url;
 
 use crate::world::{Idle, nobody, url};
 
@@ -164,6 +165,31 @@ async fn a_decision_that_nobody_makes_is_a_failure_in_time() {
     let client = PolicyClient::new(&[nobody().await], ClientConfig::default()).unwrap();
     let failure = client.decide(decide()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_silent_policy_worker_is_passed_over() {
+    // Takes connections and says nothing, as a host that was cut off does to open ones.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_url: Url = format!("http://{}", silent.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let worker = Arc::new(Worker::default());
+    let server = serve(&worker).await;
+    let config = ClientConfig {
+        attempt_timeout_ms: Some(200),
+        ..ClientConfig::default()
+    };
+    let client = PolicyClient::new(&[silent_url, url(&server)], config).unwrap();
+    for _ in 0..4 {
+        let failure = client.decide(decide()).await.unwrap_err();
+        assert_eq!(
+            failure.kind,
+            FailureKind::NotInActionSet,
+            "the worker's answer"
+        );
+    }
+    assert_eq!(worker.calls.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]
