@@ -25,6 +25,8 @@ pub(super) struct Sample {
     pub(super) answered: u64,
     /// Episodes that were not.
     pub(super) failed: u64,
+    /// What the first of these met.
+    pub(super) first_failure: Option<String>,
     /// From the first start to the last end.
     pub(super) time: Duration,
     /// Processor time of this process.
@@ -57,12 +59,13 @@ pub(super) async fn offer(
             step_us: Histogram::<u64>::new(3).map_err(|e| CliError::Bench(e.to_string()))?,
             answered: 0,
             failed: 0,
+            first_failure: None,
             time: Duration::ZERO,
             generator_cpu: 0.0,
         };
         while let Some(result) = results.recv().await {
             match result {
-                Some(Ended { time, steps }) => {
+                Ok(Ended { time, steps }) => {
                     sample.answered += 1;
                     let micros = (time / steps.max(1)).as_micros();
                     // It grows with its values; saturating would cut the tail off.
@@ -71,7 +74,10 @@ pub(super) async fn offer(
                         .record(u64::try_from(micros).unwrap_or(u64::MAX))
                         .map_err(|e| CliError::Bench(e.to_string()))?;
                 }
-                None => sample.failed += 1,
+                Err(reason) => {
+                    sample.failed += 1;
+                    sample.first_failure.get_or_insert(reason);
+                }
             }
         }
         Ok::<_, CliError>(sample)
@@ -86,8 +92,8 @@ pub(super) async fn offer(
             let episode = run(client, first + number);
             let ended = tokio::time::timeout(EPISODE_TIMEOUT, episode)
                 .await
-                .ok()
-                .flatten();
+                .unwrap_or_else(|_| Err("took too long".to_owned()));
+            let ended = ended.map_err(|reason| format!("question {}: {reason}", first + number));
             let result = ended.map(|steps| Ended {
                 time: due.elapsed(),
                 steps,
@@ -109,8 +115,8 @@ pub(super) async fn offer(
     Ok(sample)
 }
 
-/// Runs one episode and returns its number of steps if it was answered.
-async fn run(mut client: EpisodeServiceClient<Channel>, number: u64) -> Option<u32> {
+/// Runs one episode and returns its number of steps if it was answered, else what happened.
+async fn run(mut client: EpisodeServiceClient<Channel>, number: u64) -> Result<u32, String> {
     let question = format!("Question {number}: what is {number} plus {}?", number % 97);
     let request = v1::RunEpisodeRequest {
         task: Some(v1::Task {
@@ -119,14 +125,29 @@ async fn run(mut client: EpisodeServiceClient<Channel>, number: u64) -> Option<u
         }),
         options: None,
     };
-    let mut events = client.run_episode(request).await.ok()?.into_inner();
+    let text = |status: tonic::Status| status.to_string();
+    let mut events = client
+        .run_episode(request)
+        .await
+        .map_err(text)?
+        .into_inner();
+    let mut result = Err("the stream ended before the episode".to_owned());
+    // To its very end: a stream that is dropped before its trailers is reset, and after a thousand
+    // of these h2 takes the connection for one under attack and closes it.
     while let Some(message) = events.next().await {
-        if let Some(Event::Ended(episode)) = message.ok()?.event?.event {
+        let event = message.map_err(text)?.event.and_then(|event| event.event);
+        if let Some(Event::Ended(episode)) = event {
             use v1::termination::Termination;
-            let termination = episode.conclusion?.termination?.termination?;
-            let answered = matches!(termination, Termination::Answered(_));
-            return answered.then(|| u32::try_from(episode.steps.len()).unwrap_or(1));
+            let termination = episode
+                .conclusion
+                .and_then(|conclusion| conclusion.termination?.termination);
+            result = match termination {
+                Some(Termination::Answered(_)) => {
+                    Ok(u32::try_from(episode.steps.len()).unwrap_or(1))
+                }
+                other => Err(format!("{other:?}")),
+            };
         }
     }
-    None
+    result
 }

@@ -20,6 +20,8 @@ pub(super) struct Report {
     answered: u64,
     /// Episodes that failed or took too long.
     failed: u64,
+    /// What the first of these met.
+    first_failure: Option<String>,
     /// Processors that the load generator used, on average.
     generator_cpus: f64,
     /// Processors that Maestro's processes used, on average.
@@ -40,6 +42,7 @@ impl Report {
             offered_per_s,
             answered: sample.answered,
             failed: sample.failed,
+            first_failure: sample.first_failure.clone(),
             generator_cpus: sample.generator_cpu / seconds,
             maestro_cpus: maestro_cpu / seconds,
             maestro_cpu_ms_per_episode: maestro_cpu * 1e3 / (sample.answered.max(1) as f64),
@@ -60,6 +63,9 @@ pub(super) fn print(report: &Report, json: bool) -> Result<(), CliError> {
         "episodes              {:.1}/s of {}/s offered; {} answered, {} failed",
         report.episodes_per_s, report.offered_per_s, report.answered, report.failed
     );
+    if let Some(reason) = &report.first_failure {
+        println!("first failure         {reason}");
+    }
     println!(
         "processors            Maestro {:.2}, load generator {:.2}",
         report.maestro_cpus, report.generator_cpus
