@@ -6,7 +6,7 @@ use maestro_proto::v1::{
     self, episode_event::Event, episode_service_client::EpisodeServiceClient,
     termination::Termination,
 };
-use maestro_tests::Cluster;
+use maestro_tests::{ChatServer, Cluster, Process};
 use serde_json::json;
 use tonic::transport::Channel;
 
@@ -49,6 +49,32 @@ pub(crate) async fn library_registered(cluster: &Cluster) {
         })
         .await
         .unwrap();
+}
+
+/// A cluster with one expert, which answers "yes" after a delay that the test sets.
+pub(crate) struct Installation {
+    pub(crate) cluster: Cluster,
+    pub(crate) worker: Process,
+    pub(crate) chat: ChatServer,
+}
+
+pub(crate) async fn installation() -> Installation {
+    let cluster = with_skills().await;
+    let chat = ChatServer::start("yes").await.unwrap();
+    let worker = cluster.adopting_worker("worker").unwrap();
+    cluster
+        .add_expert(&descriptor("only", &chat.base_url()))
+        .await
+        .unwrap();
+    cluster
+        .until("the expert", |s| s.serves(&"only".parse().unwrap()))
+        .await
+        .unwrap();
+    Installation {
+        cluster,
+        worker,
+        chat,
+    }
 }
 
 pub(crate) async fn client(endpoint: &url::Url) -> EpisodeServiceClient<Channel> {

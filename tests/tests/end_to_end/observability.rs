@@ -1,9 +1,9 @@
 //! Metrics of every process, JSON logs, and one trace through all of them.
 
-use maestro_tests::{ChatServer, Process};
+use maestro_tests::Process;
 use tonic::metadata::MetadataValue;
 
-use crate::client::{answer, client, descriptor, request, with_skills};
+use crate::client::{Installation, answer, client, installation, request};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -24,17 +24,11 @@ fn value(metrics: &str, series: &str) -> Option<f64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_episode_shows_in_the_metrics_and_logs_of_every_process() {
-    let cluster = with_skills().await;
-    let chat = ChatServer::start("yes").await.unwrap();
-    let worker = cluster.adopting_worker("worker").unwrap();
-    cluster
-        .add_expert(&descriptor("only", &chat.base_url()))
-        .await
-        .unwrap();
-    cluster
-        .until("the expert", |s| s.serves(&"only".parse().unwrap()))
-        .await
-        .unwrap();
+    let Installation {
+        cluster,
+        worker,
+        chat: _chat,
+    } = installation().await;
     let mut client = client(&cluster.endpoint()).await;
     let mut question = tonic::Request::new(request("Is it so?"));
     let parent: MetadataValue<_> = format!("00-{TRACE}-b7ad6b7169203331-01").parse().unwrap();

@@ -7,7 +7,7 @@ use maestro_proto::v1::{
     self, admin_service_client::AdminServiceClient, episode_event::Event,
     episode_service_client::EpisodeServiceClient, termination::Termination,
 };
-use maestro_tests::{ChatServer, Cluster, Process};
+use maestro_tests::Process;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -18,35 +18,9 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt;
 
-use crate::client::{answer, client, descriptor, request, with_skills};
+use crate::client::{Installation, answer, client, installation, request};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A cluster with one expert, which answers "yes" after a delay that the test sets.
-struct Installation {
-    cluster: Cluster,
-    worker: Process,
-    chat: ChatServer,
-}
-
-async fn installation() -> Installation {
-    let cluster = with_skills().await;
-    let chat = ChatServer::start("yes").await.unwrap();
-    let worker = cluster.adopting_worker("worker").unwrap();
-    cluster
-        .add_expert(&descriptor("only", &chat.base_url()))
-        .await
-        .unwrap();
-    cluster
-        .until("the expert", |s| s.serves(&"only".parse().unwrap()))
-        .await
-        .unwrap();
-    Installation {
-        cluster,
-        worker,
-        chat,
-    }
-}
 
 async fn channel(process: &Process) -> Channel {
     let address = process.address.clone().unwrap().to_string();
