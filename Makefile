@@ -10,6 +10,8 @@ VENV := $(CURDIR)/.cache/venv
 BUF := $(CURDIR)/.cache/bin/buf
 MAESTRO := $(TARGET)/release/maestro
 WORKSPACE := --workspace --locked
+# Where builds of earlier releases are kept, for the test of mixed versions.
+PREVIOUS ?= $(HOME)/.cache/maestro/previous
 
 # Tests that talk to the services in Python, or serve the language model, use this interpreter.
 export MAESTRO_PYTHON ?= $(VENV)/bin/python
@@ -28,7 +30,7 @@ test: ## Run all tests, on a real etcd, real models and real processes
 	scripts/setup.sh test
 	$(CARGO) build $(WORKSPACE) --bins --tests
 	$(TARGET)/debug/maestro models pull
-	$(CARGO) nextest run $(WORKSPACE)
+	MAESTRO_PREVIOUS=$$(scripts/previous.sh $(PREVIOUS)) $(CARGO) nextest run $(WORKSPACE)
 	$(CARGO) test $(WORKSPACE) --doc --quiet
 
 .PHONY: lint

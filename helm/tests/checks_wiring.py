@@ -74,6 +74,16 @@ def check_dashboards_and_alerts_come_from_files(helm: Helm) -> None:
     assert found["zz-first.json"] == board
 
 
+def check_runbook_links(helm: Helm) -> None:
+    """Every alert links to its runbook, below the address that the values give."""
+    (rules,) = of_kind(helm.render(VALUES / "monitoring-services.yaml"), "PrometheusRule").values()
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert alerts
+    for alert in alerts:
+        link = f"https://docs.example/runbooks/{alert['alert']}.md"
+        assert alert["annotations"]["runbook_url"] == link, alert["alert"]
+
+
 def check_monitors(helm: Helm) -> None:
     """A monitor finds the metrics of every pod, and names the job by the part."""
     (one,) = of_kind(helm.render(VALUES / "monitoring-services.yaml"), "ServiceMonitor").values()

@@ -1,7 +1,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -34,7 +34,26 @@ pub struct Cluster {
     _etcd: Process,
     etcd_url: String,
     settings: String,
+    workers: Programs,
     folder: TempDir,
+}
+
+/// Where the programs of workers come from.
+#[derive(Clone, Debug)]
+enum Programs {
+    /// This build.
+    Own,
+    /// A folder with those of another.
+    Other(PathBuf),
+}
+
+impl Programs {
+    fn path(&self, program: &str) -> Result<PathBuf, SandboxError> {
+        match self {
+            Self::Own => binary(program),
+            Self::Other(folder) => Ok(folder.join(program)),
+        }
+    }
 }
 
 pub(crate) fn free_port() -> Result<u16, SandboxError> {
@@ -50,7 +69,19 @@ pub(crate) fn free_port() -> Result<u16, SandboxError> {
 /// # Errors
 /// Where it cannot be started.
 pub fn start_etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
-    let client = format!("http://127.0.0.1:{}", free_port()?);
+    start_etcd_with(folder, "http", &[])
+}
+
+/// The same, with clients that speak `scheme` and further arguments.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn start_etcd_with(
+    folder: &Path,
+    scheme: &str,
+    arguments: &[&str],
+) -> Result<(Process, String), SandboxError> {
+    let client = format!("{scheme}://127.0.0.1:{}", free_port()?);
     let peer = format!("http://127.0.0.1:{}", free_port()?);
     let mut command = Command::new("etcd");
     command.arg("--data-dir").arg(folder.join("etcd"));
@@ -67,6 +98,7 @@ pub fn start_etcd(folder: &Path) -> Result<(Process, String), SandboxError> {
         &peer,
     ]);
     command.args(["--initial-cluster", &format!("default={peer}")]);
+    command.args(arguments);
     Ok((Process::spawn("etcd", command, folder)?, client))
 }
 
@@ -85,6 +117,22 @@ impl Cluster {
     /// # Errors
     /// What did not start, with its log.
     pub async fn start_with(settings: &str) -> Result<Self, SandboxError> {
+        Self::start_from(settings, Programs::Own).await
+    }
+
+    /// The same with the workers of the release before this one, which `scripts/previous.sh`
+    /// builds into the folder that `MAESTRO_PREVIOUS` names.
+    ///
+    /// # Errors
+    /// What did not start, with its log, or that the variable is not set.
+    pub async fn start_with_previous_workers() -> Result<Self, SandboxError> {
+        let Some(folder) = std::env::var_os("MAESTRO_PREVIOUS") else {
+            return Err(SandboxError::Setting("MAESTRO_PREVIOUS"));
+        };
+        Self::start_from("", Programs::Other(folder.into())).await
+    }
+
+    async fn start_from(settings: &str, workers: Programs) -> Result<Self, SandboxError> {
         let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
         let (etcd, etcd_url) = start_etcd(folder.path())?;
         let registry = connect(&etcd_url).await?;
@@ -93,8 +141,8 @@ impl Cluster {
             "{settings}etcd: {{endpoints: ['{etcd_url}']}}\n\
              blobs: {{remote: {{endpoints: ['http://{coordinator_address}']}}}}\n"
         );
-        let policy = serve("maestro-policy-worker", &worker, folder.path())?;
-        let skills = serve("maestro-skill-runner", &worker, folder.path())?;
+        let policy = serve(&workers, "maestro-policy-worker", &worker, folder.path())?;
+        let skills = serve(&workers, "maestro-skill-runner", &worker, folder.path())?;
         let address = |process: &Process| process.address.clone().map(String::from);
         let config = format!(
             "{settings}etcd: {{endpoints: ['{etcd_url}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
@@ -103,7 +151,12 @@ impl Cluster {
             address(&policy).unwrap_or_default(),
             address(&skills).unwrap_or_default(),
         );
-        let coordinator = serve("maestro-coordinator", &config, folder.path())?;
+        let coordinator = serve(
+            &Programs::Own,
+            "maestro-coordinator",
+            &config,
+            folder.path(),
+        )?;
         let endpoint = coordinator
             .address
             .clone()
@@ -117,6 +170,7 @@ impl Cluster {
             _etcd: etcd,
             etcd_url,
             settings: settings.to_owned(),
+            workers,
             folder,
         })
     }
@@ -138,7 +192,8 @@ impl Cluster {
             self.etcd_url,
             self.endpoint()
         );
-        serve_as(name, "maestro-expert-worker", &config, self.folder.path())
+        let program = self.workers.path("maestro-expert-worker")?;
+        serve_as(name, &program, &config, self.folder.path())
     }
 
     /// Writes a descriptor into the registry.
@@ -219,13 +274,18 @@ pub async fn connect(etcd: &str) -> Result<EtcdRegistry, SandboxError> {
     }
 }
 
-fn serve(program: &str, config: &str, folder: &Path) -> Result<Process, SandboxError> {
-    serve_as(program, program, config, folder)
+fn serve(
+    programs: &Programs,
+    program: &str,
+    config: &str,
+    folder: &Path,
+) -> Result<Process, SandboxError> {
+    serve_as(program, &programs.path(program)?, config, folder)
 }
 
 fn serve_as(
     name: &str,
-    program: &str,
+    program: &Path,
     config: &str,
     folder: &Path,
 ) -> Result<Process, SandboxError> {
@@ -233,7 +293,7 @@ fn serve_as(
     let metrics = format!("127.0.0.1:{}", free_port()?);
     let config = format!("metrics: '{metrics}'\nlog: {{filter: 'info,maestro=debug'}}\n{config}");
     fs::write(&path, config).map_err(io_error(path.display().to_string()))?;
-    let mut command = Command::new(binary(program)?);
+    let mut command = Command::new(program);
     command.arg("--config").arg(path);
     let mut process = Process::serve(name, command, folder)?;
     process.metrics = format!("http://{metrics}/metrics").parse().ok();

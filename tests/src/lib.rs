@@ -6,11 +6,13 @@
 mod cluster;
 mod openai;
 mod process;
+mod s3;
 mod traces;
 
 pub use nix::sys::signal::Signal;
 
-pub use cluster::{Cluster, connect, local_up, start_etcd};
+pub use cluster::{Cluster, connect, local_up, start_etcd, start_etcd_with};
 pub use openai::ChatServer;
 pub use process::{Process, SandboxError, binary};
+pub use s3::S3Server;
 pub use traces::{ReceivedSpan, TraceReceiver};

@@ -28,6 +28,9 @@ pub enum SandboxError {
         /// Why it failed.
         source: io::Error,
     },
+    /// An environment variable that the test needs.
+    #[error("{0} is not set; `make test` sets it")]
+    Setting(&'static str),
     /// A process ended or said nothing in time. Its last lines follow.
     #[error("{name} never served:\n{log}")]
     NotReady {

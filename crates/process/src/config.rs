@@ -1,12 +1,13 @@
 //! Settings: a YAML file, then environment variables and flags on top of it.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use clap::{Parser, Subcommand};
-use maestro_registry::EtcdConfig;
+use maestro_registry::{Credentials, EtcdConfig};
 use maestro_rpc::BlobClientConfig;
 use maestro_store::StoreConfig;
 use maestro_telemetry::{OtlpConfig, TracingConfig};
@@ -92,6 +93,9 @@ pub struct Arguments {
     /// Members of the etcd cluster, separated by commas.
     #[arg(long, env = "MAESTRO_ETCD", value_delimiter = ',')]
     pub etcd: Vec<String>,
+    /// User of etcd, whose password is in MAESTRO_ETCD_PASSWORD.
+    #[arg(long, env = "MAESTRO_ETCD_USER")]
+    pub etcd_user: Option<String>,
     /// Servers of blobs, separated by commas.
     #[arg(long, env = "MAESTRO_BLOBS", value_delimiter = ',')]
     pub blobs: Vec<Url>,
@@ -126,6 +130,14 @@ impl Arguments {
     /// # Errors
     /// A file that cannot be read, an unknown key, or a setting that breaks a rule.
     pub fn load<P: Program>(self) -> Result<(Option<Command>, Config<P::Config>), ProcessError> {
+        // Not a flag: every process of a host can read those of the others.
+        self.load_with::<P>(env::var("MAESTRO_ETCD_PASSWORD").ok())
+    }
+
+    fn load_with<P: Program>(
+        self,
+        etcd_password: Option<String>,
+    ) -> Result<(Option<Command>, Config<P::Config>), ProcessError> {
         let mut file: File<P::Config> = match &self.config {
             Some(path) => read(path)?,
             None => File::default(),
@@ -138,6 +150,13 @@ impl Arguments {
         }
         if !self.etcd.is_empty() {
             file.etcd.endpoints = self.etcd;
+        }
+        if let Some(name) = self.etcd_user {
+            let password = etcd_password.ok_or_else(|| ProcessError::Setting {
+                setting: "etcd-user",
+                reason: "needs its password in MAESTRO_ETCD_PASSWORD".to_owned(),
+            })?;
+            file.etcd.user = Some(Credentials { name, password });
         }
         if !self.blobs.is_empty() {
             file.blobs = Some(BlobSource::Remote {

@@ -1,6 +1,6 @@
 //! Settings.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +25,29 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// How the members of etcd are known, and how this process is known to them. All files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdTls {
+    /// Authorities whose certificates members may show; absent: those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// This process's certificate, where etcd asks its clients for one.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// The private key of it.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// The name that members' certificates hold, where it is not the endpoint's host.
+    #[serde(default)]
+    pub server_name: Option<String>,
+}
+
 /// Which etcd to use and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EtcdConfig {
-    /// Members of the cluster: `http://host:port`, at least one.
+    /// Members of the cluster: `http://host:port`, or `https://` with [`Self::tls`]; at least one.
     pub endpoints: Vec<String>,
     /// What every key begins with, without a slash at the end.
     #[serde(default = "default_prefix")]
@@ -47,6 +65,9 @@ pub struct EtcdConfig {
     /// User, if etcd wants one.
     #[serde(default)]
     pub user: Option<Credentials>,
+    /// TLS, if etcd wants it. Then every endpoint begins with `https://`.
+    #[serde(default)]
+    pub tls: Option<EtcdTls>,
 }
 
 fn default_prefix() -> String {
@@ -75,6 +96,7 @@ impl EtcdConfig {
             connect_timeout_ms: default_connect_timeout_ms(),
             request_timeout_ms: default_request_timeout_ms(),
             user: None,
+            tls: None,
         }
     }
 
@@ -89,6 +111,22 @@ impl EtcdConfig {
                 "endpoints",
                 "must name at least one member, none of them blank",
             );
+        }
+        let is_secure = |endpoint: &String| endpoint.trim_start().starts_with("https://");
+        match &self.tls {
+            Some(_) if !self.endpoints.iter().all(is_secure) => {
+                return refuse("endpoints", "must all begin with https:// where tls is set");
+            }
+            Some(tls) if tls.cert_file.is_some() != tls.key_file.is_some() => {
+                return refuse("tls", "needs cert_file and key_file together or neither");
+            }
+            None if self.endpoints.iter().any(is_secure) => {
+                return refuse(
+                    "tls",
+                    "must be set (it may be {}) where an endpoint begins with https://",
+                );
+            }
+            _ => {}
         }
         if !self.prefix.starts_with('/') || self.prefix.ends_with('/') {
             return refuse("prefix", "must begin with a slash and not end with one");
@@ -151,6 +189,38 @@ mod tests {
                 .to_string()
                 .contains("lease_ttl_s")
         );
+    }
+
+    #[test]
+    fn tls_and_endpoints_must_agree() {
+        let tls = EtcdTls {
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            server_name: None,
+        };
+        let refused = |config: EtcdConfig| config.validate().unwrap_err().to_string();
+        let plain = EtcdConfig::new(["https://a:2379"]);
+        assert!(refused(plain.clone()).contains("tls"));
+        let secure = EtcdConfig {
+            tls: Some(tls.clone()),
+            ..plain
+        };
+        secure.validate().unwrap();
+        let mixed = EtcdConfig {
+            endpoints: vec!["https://a:2379".into(), "http://b:2379".into()],
+            ..secure.clone()
+        };
+        assert!(refused(mixed).contains("endpoints"));
+        let half = EtcdTls {
+            cert_file: Some("a.crt".into()),
+            ..tls
+        };
+        let half = EtcdConfig {
+            tls: Some(half),
+            ..secure
+        };
+        assert!(refused(half).contains("key_file"));
     }
 
     #[test]

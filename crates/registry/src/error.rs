@@ -1,6 +1,6 @@
 //! The crate's error.
 
-use std::{io, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use maestro_core::CoreError;
 
@@ -15,6 +15,14 @@ pub enum RegistryError {
         field: &'static str,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// A certificate or key cannot be read.
+    #[error("registry setting tls: cannot read {}: {source}", file.display())]
+    ReadTls {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// etcd cannot be reached, or failed.
     #[error("{operation} failed: {reason}")]
@@ -55,7 +63,9 @@ impl From<RegistryError> for CoreError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Config { field, reason } => Self::invalid(field, reason),
-            RegistryError::Refused { .. } => Self::FailedPrecondition(error.to_string()),
+            RegistryError::Refused { .. } | RegistryError::ReadTls { .. } => {
+                Self::FailedPrecondition(error.to_string())
+            }
             RegistryError::Thread(_) => Self::Internal(error.to_string()),
             RegistryError::Unavailable { .. }
             | RegistryError::Timeout { .. }

@@ -21,7 +21,7 @@ mod memory;
 mod unknown;
 
 pub use codec::Stored;
-pub use config::{Credentials, EtcdConfig};
+pub use config::{Credentials, EtcdConfig, EtcdTls};
 pub use error::RegistryError;
 pub use etcd::EtcdRegistry;
 pub use fold::{Change, SnapshotBuilder};

@@ -1,5 +1,5 @@
-//! Blobs and policies on an object store: in memory, in a directory, or (with the features `aws`,
-//! `gcp`, `azure`) in a bucket. The only crate that knows `object_store`.
+//! Blobs and policies on an object store: in memory, in a directory, or in
+//! a bucket. The only crate that knows `object_store`.
 //!
 //! ```text
 //! blobs/sha256/ab/abcdef…    content, under its own SHA-256

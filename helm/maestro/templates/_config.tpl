@@ -21,7 +21,7 @@ lease_ttl_s: {{ .Values.etcd.leaseTtlSeconds }}
 {{- with .Values.etcd.external.tls }}
 {{- if and .enabled (not $.Values.etcd.enabled) }}
 tls:
-  ca_file: /etc/maestro/etcd-tls/{{ .caKey }}
+  ca_file: {{ with .caKey }}/etc/maestro/etcd-tls/{{ . }}{{ else }}null{{ end }}
   {{- if .certKey }}
   cert_file: /etc/maestro/etcd-tls/{{ .certKey }}
   key_file: /etc/maestro/etcd-tls/{{ .keyKey }}

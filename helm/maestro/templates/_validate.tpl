@@ -29,6 +29,13 @@ rollingUpdate:
 {{- if and $external.tls.enabled (empty $external.tls.existingSecret) -}}
 {{- fail "etcd.external.tls.existingSecret: name the Secret with the certificates" -}}
 {{- end -}}
+{{- if not $values.etcd.enabled -}}
+{{- range $external.endpoints -}}
+{{- if ne (hasPrefix "https://" .) $external.tls.enabled -}}
+{{- fail (printf "etcd.external.endpoints: %s must begin with https:// exactly where etcd.external.tls.enabled is true" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $values.blobs.type "s3") (empty $values.blobs.s3.bucket) -}}
 {{- fail "blobs.s3.bucket: name the bucket" -}}
 {{- end -}}

@@ -7,9 +7,12 @@
 
 mod backup;
 mod bad_input;
+mod buckets;
 mod client;
 mod cluster;
 mod command_line;
 mod observability;
 mod operations;
+mod secure_etcd;
+mod skew;
 mod traces;

@@ -94,6 +94,25 @@ fn flags_stand_above_the_file() {
 }
 
 #[test]
+fn a_user_of_etcd_needs_a_password() {
+    let load = |password: Option<&str>| {
+        let arguments = Arguments {
+            etcd_user: Some("runner".to_owned()),
+            blobs: vec!["http://b:1".parse().unwrap()],
+            ..Arguments::default()
+        };
+        arguments.load_with::<Nothing>(password.map(str::to_owned))
+    };
+    let (_, config) = load(Some("secret")).unwrap();
+    let user = config.etcd.user.unwrap();
+    assert_eq!((&*user.name, &*user.password), ("runner", "secret"));
+    let Err(error) = load(None) else {
+        panic!("there is no password");
+    };
+    assert!(error.to_string().contains("MAESTRO_ETCD_PASSWORD"));
+}
+
+#[test]
 fn bad_settings_are_named() {
     let error = |yaml: &str| load(yaml, &[]).unwrap_err().to_string();
     assert!(error("service: {sise: 1}\n").contains("sise"));

@@ -1,11 +1,19 @@
 //! Small things around `etcd-client`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use etcd_client::{Client, ConnectOptions, KeyValue, ResponseHeader};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Identity, KeyValue, ResponseHeader, TlsOptions,
+};
 use tokio::time;
 
-use crate::{codec::Stored, config::EtcdConfig, decide::Existing, error::RegistryError, keys::Key};
+use crate::{
+    codec::Stored,
+    config::{EtcdConfig, EtcdTls},
+    decide::Existing,
+    error::RegistryError,
+    keys::Key,
+};
 
 /// Pause between pings of an idle connection. etcd drops clients that ping more often than its
 /// `--grpc-keepalive-min-time`, by default this.
@@ -23,8 +31,32 @@ pub(super) async fn connect(config: &EtcdConfig) -> Result<Client, RegistryError
             .with_user(user.name.clone(), user.password.clone())
             .with_auto_token_refresh(true);
     }
+    if let Some(tls) = &config.tls {
+        options = options.with_tls(tls_options(tls)?);
+    }
     let connecting = Client::connect(&config.endpoints, Some(options));
     call("connecting", config.connect_timeout(), connecting).await
+}
+
+fn tls_options(tls: &EtcdTls) -> Result<TlsOptions, RegistryError> {
+    let read = |file: &PathBuf| {
+        std::fs::read(file).map_err(|source| RegistryError::ReadTls {
+            file: file.clone(),
+            source,
+        })
+    };
+    let mut options = TlsOptions::new();
+    options = match &tls.ca_file {
+        Some(file) => options.ca_certificate(Certificate::from_pem(read(file)?)),
+        None => options.with_native_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    if let Some(name) = &tls.server_name {
+        options = options.domain_name(name);
+    }
+    Ok(options)
 }
 
 /// Waits for one request to etcd, but not for ever: the client waits as long as no member can be
