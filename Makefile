@@ -70,6 +70,12 @@ evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 	$(VENV)/bin/python scripts/evaluate_data.py $(DATA) --maestro $(MAESTRO) \
 		--paraphrase tests/paraphrases/paraphrases.jsonl
 
+.PHONY: live
+live: setup-demo release ## Let alerts happen and fill the dashboards, with a real Prometheus
+	command -v prometheus-alertmanager >/dev/null || { echo 'install prometheus and prometheus-alertmanager' >&2; exit 2; }
+	$(VENV)/bin/python tests/live/dashboards.py --binaries $(TARGET)/release
+	$(VENV)/bin/python tests/live/alerts.py --binaries $(TARGET)/release
+
 .PHONY: chart
 chart: ## Check the Helm chart with two versions of helm, its alerts and its dashboards
 	scripts/setup.sh chart
