@@ -183,7 +183,7 @@ def check_gpus(helm: Helm) -> None:
     policy = workloads["policy-worker"]
     spec = policy["spec"]["template"]["spec"]
     env = {one["name"]: one.get("value") for one in container(policy)["env"]}
-    assert container(policy)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container(policy)["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "memory" in container(policy)["resources"]["limits"]
     assert env["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility,graphics"
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
@@ -193,7 +193,7 @@ def check_gpus(helm: Helm) -> None:
     assert policy["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     assert config(manifests, "m-maestro-policy-worker")["service"]["device"] == "vulkan"
     expert = workloads["expert-minilm"]
-    assert container(expert)["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert container(expert)["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert "tolerations" not in expert["spec"]["template"]["spec"]
     for name in ("coordinator", "skill-runner", "expert-image-analysis"):
         assert "nvidia.com/gpu" not in container(workloads[name])["resources"]["limits"], name

@@ -70,6 +70,9 @@ def check_resources_are_bounded(rendered: Rendered) -> None:
         for container in containers(pod):
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
             assert "memory" in container["resources"]["limits"], name
+            # The schema of an older Kubernetes, which helm 4 applies by, knows no number here.
+            for amounts in container["resources"].values():
+                assert all(isinstance(amount, str) for amount in amounts.values()), (name, amounts)
         for volume in pod["spec"].get("volumes", []):
             assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"], (name, volume["name"])
 

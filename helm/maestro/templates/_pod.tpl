@@ -215,7 +215,7 @@ runtimeClassName: {{ . }}
 {{- $resources := deepCopy .values.resources -}}
 {{- $gpu := dig "gpu" (dict) .values -}}
 {{- if $gpu.enabled -}}
-{{- $limits := merge (dict $gpu.resourceName $gpu.count) ($resources.limits | default dict) -}}
+{{- $limits := merge (dict $gpu.resourceName (toString $gpu.count)) ($resources.limits | default dict) -}}
 {{- $_ := set $resources "limits" $limits -}}
 {{- end -}}
 {{- toYaml $resources -}}
