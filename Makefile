@@ -28,6 +28,7 @@ demo: setup-demo release ## Solve 18 real tasks with local frozen models, showin
 .PHONY: test
 test: ## Run all tests, on a real etcd, real models and real processes
 	scripts/setup.sh test
+	scripts/previous.sh $(PREVIOUS) >/dev/null
 	$(CARGO) build $(WORKSPACE) --bins --tests
 	$(TARGET)/debug/maestro models pull
 	MAESTRO_PREVIOUS=$$(scripts/previous.sh $(PREVIOUS)) $(CARGO) nextest run $(WORKSPACE)

@@ -5,7 +5,8 @@
 #   scripts/previous.sh DIR
 #
 # DIR gets maestro-policy-worker, maestro-skill-runner and maestro-expert-worker. Nothing is built
-# where they are there already. The release is the commit that tests/previous-release names.
+# where they are there already. The release is the commit that tests/previous-release names. Build
+# this clone afterwards: both share a target folder, and its programs of the same names are replaced.
 set -euo pipefail
 
 (($# == 1)) || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
@@ -30,15 +31,15 @@ if ! is_complete; then
     trap 'rm -rf "$scratch"' EXIT
     mkdir -p "$scratch/source" "$folder"
     git -C "$repository" archive "$commit" | tar --extract --directory "$scratch/source"
-    packages=()
-    for worker in "${workers[@]}"; do packages+=(--package "$worker"); done
+    target=${CARGO_TARGET_DIR:-$repository/target}
     echo "previous.sh: building the workers of $tag" >&2
-    # A target folder of its own: this clone's programs of the same names stay what they are.
-    (cd "$scratch/source" && CARGO_TARGET_DIR=$scratch/target CARGO_INCREMENTAL=0 \
-        "${CARGO:-cargo}" build --locked --bins "${packages[@]}")
+    # The whole workspace in the shared target folder, so that nearly all dependencies are compiled
+    # once for both releases.
+    (cd "$scratch/source" && CARGO_TARGET_DIR=$target CARGO_INCREMENTAL=0 \
+        "${CARGO:-cargo}" build --locked --workspace --bins)
     for worker in "${workers[@]}"; do
         # Renamed into place, so that nobody finds half a program.
-        cp "$scratch/target/debug/$worker" "$folder/.$worker.$$"
+        cp "$target/debug/$worker" "$folder/.$worker.$$"
         mv "$folder/.$worker.$$" "$folder/$worker"
     done
 fi
