@@ -15,7 +15,7 @@ use crate::{
     solver::AnswerSpec,
     step::{
         Action, Argument, Ask, Crop, Example, Extract, ImageRef, ImageSelection, ImageStep,
-        ServiceCall, Step, Tool, ToolCall,
+        RunCode, ServiceCall, Step, Tool, ToolCall,
     },
     template::Template,
     yaml::Place,
@@ -130,11 +130,19 @@ impl Checker<'_> {
             let from = self.template("extract.from", &extract.from, needs)?;
             actions.push(Action::Extract(Extract { from, kind }));
         }
+        if let Some(run) = &raw.run {
+            let code = self.template("run.code", &run.code, needs)?;
+            let stdin = match &run.stdin {
+                Some(source) => Some(self.template("run.stdin", source, needs)?),
+                None => None,
+            };
+            actions.push(Action::Run(RunCode { code, stdin }));
+        }
         match (actions.pop(), actions.is_empty()) {
             (Some(action), true) => Ok(action),
             _ => Err(self
                 .place
-                .invalid("needs exactly one of ask, expert, helper, image, tool, extract")),
+                .invalid("needs exactly one of ask, expert, helper, image, tool, extract, run")),
         }
     }
 

@@ -96,7 +96,7 @@ pub(crate) struct SolverFile {
     pub(crate) answer: Spanned<AnswerFile>,
 }
 
-/// A step: exactly one of the first six keys, and what applies to any.
+/// A step: exactly one of the first seven keys, and what applies to any.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepFile {
@@ -106,6 +106,7 @@ pub(crate) struct StepFile {
     pub(crate) image: Option<ImageFile>,
     pub(crate) tool: Option<ToolFile>,
     pub(crate) extract: Option<ExtractFile>,
+    pub(crate) run: Option<RunFile>,
     pub(crate) when: Option<String>,
     #[serde(default)]
     pub(crate) optional: bool,
@@ -182,6 +183,13 @@ pub(crate) struct ToolFile {
 pub(crate) struct ExtractFile {
     pub(crate) from: String,
     pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunFile {
+    pub(crate) code: String,
+    pub(crate) stdin: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -41,6 +41,6 @@ pub use skill::Skill;
 pub use solver::{AnswerSpec, Solver};
 pub use step::{
     Action, Argument, Ask, Crop, CropUnit, Example, Extract, ImageRef, ImageSelection, ImageStep,
-    ServiceCall, Step, Tool, ToolCall,
+    RunCode, ServiceCall, Step, Tool, ToolCall,
 };
 pub use template::{Template, TemplateError};

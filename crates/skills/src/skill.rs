@@ -377,7 +377,7 @@ impl Needs {
                 Action::Ask(_) => requires.extend(Capability::new(CHAT)),
                 Action::Expert(call) => requires.extend([call.capability.clone()]),
                 Action::Helper(call) => helpers.extend([call.capability.clone()]),
-                Action::Image(_) | Action::Tool(_) | Action::Extract(_) => {}
+                Action::Image(_) | Action::Tool(_) | Action::Extract(_) | Action::Run(_) => {}
             }
         }
         if let Some(probe) = &dispatch.image {

@@ -45,6 +45,8 @@ pub enum Action {
     Tool(ToolCall),
     /// Reads an answer out of a text.
     Extract(Extract),
+    /// Runs a program in the sandbox.
+    Run(RunCode),
 }
 
 /// A question to the pair's expert.
@@ -170,19 +172,27 @@ pub enum Tool {
     Calculator,
     /// Finds the arithmetic expression that a reply gives as its result: `text`.
     FindExpression,
+    /// Finds the program in a reply, fenced or bare: `text`.
+    FindCode,
     /// Finds a field of a receipt in its lines of text: `field`, `regions`.
     ReceiptField,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 3] = [Self::Calculator, Self::FindExpression, Self::ReceiptField];
+    pub const ALL: [Self; 4] = [
+        Self::Calculator,
+        Self::FindExpression,
+        Self::FindCode,
+        Self::ReceiptField,
+    ];
 
     /// Its name in a solver's file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Calculator => "calculator",
             Self::FindExpression => "find-expression",
+            Self::FindCode => "find-code",
             Self::ReceiptField => "receipt-field",
         }
     }
@@ -191,7 +201,7 @@ impl Tool {
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Calculator => &["expression"],
-            Self::FindExpression => &["text"],
+            Self::FindExpression | Self::FindCode => &["text"],
             Self::ReceiptField => &["field", "regions"],
         }
     }
@@ -238,6 +248,15 @@ pub struct Extract {
     pub from: Template,
     /// The kind of answer by name; `None` is the kind that the task wants.
     pub kind: Option<String>,
+}
+
+/// Runs a program. That it fails is a result of the step, not its failure.
+#[derive(Clone, Debug)]
+pub struct RunCode {
+    /// Its text, in Python.
+    pub code: Template,
+    /// What it reads.
+    pub stdin: Option<Template>,
 }
 
 impl Step {

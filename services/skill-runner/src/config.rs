@@ -3,7 +3,9 @@
 use maestro_rpc::{PoolConfig, RouterConfig, ServeConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::RunnerError, registration::LibraryMode, runner::RunnerConfig};
+use crate::{
+    error::RunnerError, registration::LibraryMode, runner::RunnerConfig, sandbox::SandboxConfig,
+};
 
 /// What a process serves with, whichever way it got its registry and its blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +19,8 @@ pub struct Config {
     pub pool: PoolConfig,
     /// Limits of the runs.
     pub runner: RunnerConfig,
+    /// How code of skills is run.
+    pub sandbox: SandboxConfig,
     /// What is done with the skills that come with the program.
     pub library: LibraryMode,
 }
@@ -33,6 +37,11 @@ impl Config {
                 u64::from(self.runner.max_concurrent_runs),
             ),
             ("runner.max_cached_skills", self.runner.max_cached_skills),
+            ("sandbox.max_concurrent", self.sandbox.max_concurrent as u64),
+            (
+                "sandbox.limits.cpu_seconds",
+                self.sandbox.limits.cpu_seconds,
+            ),
         ];
         for (setting, value) in positive {
             if value == 0 {

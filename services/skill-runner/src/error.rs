@@ -15,6 +15,9 @@ pub enum RunnerError {
     /// A skill of the library does not parse.
     #[error(transparent)]
     Skill(#[from] maestro_skills::SkillError),
+    /// The sandbox for code.
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] crate::sandbox::SandboxError),
     /// The server or a client of it.
     #[error(transparent)]
     Rpc(#[from] maestro_rpc::RpcError),

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod library;
+pub mod sandbox;
 pub mod tools;
 
 mod error;
@@ -23,6 +24,7 @@ use maestro_core::ports::{Blobs, Experts, PutMode, Registry};
 use maestro_rpc::{ChannelPool, DrainReport, ExpertRouter, Server};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::sandbox::{Sandbox, SandboxConfig, SandboxError};
 pub use self::{
     config::Config,
     error::RunnerError,
@@ -81,12 +83,9 @@ pub async fn start(
     let pool = Arc::new(ChannelPool::new(config.pool));
     let experts: Arc<dyn Experts> =
         Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.router));
-    let runner = Arc::new(Runner::new(
-        experts,
-        Arc::clone(&blobs),
-        snapshots,
-        config.runner,
-    ));
+    let sandbox = open_sandbox(config.sandbox).await?;
+    let runner = Runner::new(experts, Arc::clone(&blobs), snapshots, config.runner);
+    let runner = Arc::new(runner.with_sandbox(sandbox));
     for skill in library()? {
         runner.preload(skill).await;
     }
@@ -114,4 +113,19 @@ pub async fn start(
         _registering: registering,
         _registry: registry,
     })
+}
+
+/// Without an interpreter the service still runs every skill that needs none.
+async fn open_sandbox(config: SandboxConfig) -> Result<Option<Sandbox>, SandboxError> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    match Sandbox::open(config).await {
+        Ok(sandbox) => Ok(Some(sandbox)),
+        Err(error @ SandboxError::Interpreter { .. }) => {
+            tracing::warn!(%error, "steps that run code will fail");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -40,5 +40,6 @@ impl Program for SkillRunner {
 }
 
 fn main() -> ExitCode {
-    maestro_process::main::<SkillRunner>()
+    maestro_skill_runner::sandbox::enter(std::env::args_os())
+        .unwrap_or_else(maestro_process::main::<SkillRunner>)
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     runner::{StepOutput, json_text, note},
-    tools::receipt,
+    tools::{code, receipt},
 };
 
 /// A region of text as the step of a reader gives it; what tools don't need is ignored.
@@ -32,6 +32,7 @@ pub(crate) fn run(tool: Tool, arguments: &Map<String, Json>) -> Result<StepOutpu
     match tool {
         Tool::Calculator => calculate(&argument(arguments, "expression")),
         Tool::FindExpression => find_expression(&argument(arguments, "text")),
+        Tool::FindCode => find_code(&argument(arguments, "text")),
         Tool::ReceiptField => {
             let regions = arguments.get("regions").cloned().unwrap_or_default();
             receipt_field(&argument(arguments, "field"), regions)
@@ -72,6 +73,14 @@ fn find_expression(text: &str) -> Result<StepOutput, Failure> {
         .ok_or_else(|| failure("the reply holds no arithmetic expression"))?;
     Ok(StepOutput {
         value: json!({ "value": expression }),
+        ..StepOutput::default()
+    })
+}
+
+fn find_code(text: &str) -> Result<StepOutput, Failure> {
+    let code = code::find(text).ok_or_else(|| failure("the reply holds no program"))?;
+    Ok(StepOutput {
+        value: json!({ "value": code }),
         ..StepOutput::default()
     })
 }

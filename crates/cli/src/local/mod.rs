@@ -65,6 +65,11 @@ pub(crate) async fn start(
         maestro_skill_runner::Config {
             // Registered below, before anybody asks.
             library: maestro_skill_runner::LibraryMode::Off,
+            // On a machine whose kernel lacks a layer everything else works all the same.
+            sandbox: maestro_skill_runner::sandbox::SandboxConfig {
+                enabled: maestro_skill_runner::sandbox::complete(),
+                ..Default::default()
+            },
             ..maestro_skill_runner::Config::default()
         },
         Arc::clone(&shared),

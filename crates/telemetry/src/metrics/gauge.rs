@@ -27,6 +27,8 @@ declare! {
             "Pairs of expert and skill that can be chosen now.";
         PolicyEmbeddings => "maestro_policy_cached_embeddings",
             "Embeddings of registry entries held by the policy.";
+        SandboxLayer => "maestro_sandbox_layer_enabled",
+            "1 where the kernel has this layer of the sandbox for code, else 0, by layer.";
         Draining => "maestro_draining",
             "1 once the process takes no new work, else 0.";
     }

@@ -23,6 +23,8 @@ declare! {
             "Entropy of the distribution that a decision was taken from.";
         SkillDuration => "maestro_skill_duration_seconds",
             "Time of one run of a skill, by skill and outcome.";
+        SandboxRunDuration => "maestro_sandbox_run_duration_seconds",
+            "Time of one program in the sandbox, by outcome.";
         ExpertCallDuration => "maestro_expert_call_duration_seconds",
             "Time of one call to an expert as its caller sees it, by expert and outcome.";
         BackendDuration => "maestro_backend_duration_seconds",
@@ -87,6 +89,7 @@ impl Histogram {
             Self::EpisodeDuration
             | Self::StepDuration
             | Self::SkillDuration
+            | Self::SandboxRunDuration
             | Self::ExpertCallDuration
             | Self::BackendDuration => SLOW_SECONDS,
             Self::RegistryPropagation => PROPAGATION_SECONDS,

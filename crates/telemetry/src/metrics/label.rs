@@ -35,6 +35,8 @@ pub enum Label<'a> {
     Action(&'static str),
     /// Whether something was met before: `true` or `false`.
     Known(bool),
+    /// Layer of the sandbox: `landlock`, `seccomp`.
+    Layer(&'static str),
     /// Version of the program.
     Version(&'static str),
 }
@@ -62,6 +64,7 @@ impl Label<'_> {
             Self::Action(value) => ("action", value),
             Self::Known(true) => ("known", "true"),
             Self::Known(false) => ("known", "false"),
+            Self::Layer(value) => ("layer", value),
             Self::Version(value) => ("version", value),
         }
     }
@@ -80,6 +83,7 @@ impl Label<'_> {
             | Self::State(value)
             | Self::Direction(value)
             | Self::Action(value)
+            | Self::Layer(value)
             | Self::Version(value) => metrics::Label::from_static_parts(self.parts().0, value),
             Self::Known(known) => {
                 metrics::Label::from_static_parts("known", if known { "true" } else { "false" })

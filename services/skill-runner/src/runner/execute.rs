@@ -20,12 +20,14 @@ use super::{
     scope::{Scope, template_failure},
     text::named_kind,
 };
+use crate::sandbox::Sandbox;
 
 /// Everything that the steps of one run share.
 pub(crate) struct Execution<'a> {
     pub(crate) run: Arc<SkillRun>,
     pub(crate) caller: &'a Caller,
     pub(crate) blobs: &'a dyn Blobs,
+    pub(crate) sandbox: Option<&'a Sandbox>,
     pub(crate) solver: &'a Solver,
     /// Variables of templates beside the steps' results.
     pub(crate) variables: Map<String, Json>,

@@ -5,6 +5,7 @@ mod execute;
 mod images;
 mod ledger;
 mod reply;
+mod run_code;
 mod scope;
 mod select;
 mod text;
@@ -52,7 +53,7 @@ pub(crate) use self::{
     execute::json_text,
     reply::{StepOutput, note},
 };
-use crate::toolbox::extract;
+use crate::{sandbox::Sandbox, toolbox::extract};
 
 /// Longest text of one piece of evidence, in characters.
 const MAX_EVIDENCE_CHARS: usize = 1000;
@@ -87,6 +88,7 @@ pub struct Runner {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     skills: Cache<Digest, Arc<Skill>>,
     permits: Semaphore,
+    sandbox: Option<Sandbox>,
     draining: AtomicBool,
     config: RunnerConfig,
 }
@@ -105,9 +107,17 @@ impl Runner {
             snapshots,
             skills: Cache::new(config.max_cached_skills),
             permits: Semaphore::new(config.max_concurrent_runs as usize),
+            sandbox: None,
             draining: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// Steps that run code do so in `sandbox`; without one they fail.
+    #[must_use]
+    pub fn with_sandbox(mut self, sandbox: Option<Sandbox>) -> Self {
+        self.sandbox = sandbox;
+        self
     }
 
     /// Keeps a skill, so that its first run needs no blob.
@@ -211,6 +221,7 @@ impl Runner {
             run: Arc::clone(run),
             caller,
             blobs: &*self.blobs,
+            sandbox: self.sandbox.as_ref(),
             solver,
             variables: variables(run, skill, query),
         };

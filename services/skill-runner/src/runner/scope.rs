@@ -10,8 +10,8 @@ use maestro_core::{
     registry::Modality,
 };
 use maestro_skills::{
-    Action, Argument, Ask, Extract, ImageRef, ImageSelection, ImageStep, ServiceCall, Step,
-    Template, TemplateError, ToolCall,
+    Action, Argument, Ask, Extract, ImageRef, ImageSelection, ImageStep, RunCode, ServiceCall,
+    Step, Template, TemplateError, ToolCall,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -20,6 +20,7 @@ use super::{
     execute::{Execution, json_text},
     images::{self, CropBox},
     reply::{StepOutput, note, service_output},
+    run_code,
     text::{named_kind, spoken},
     vote::vote,
 };
@@ -66,7 +67,17 @@ impl Scope<'_> {
             Action::Image(image) => self.image(image).await,
             Action::Tool(call) => self.tool(call),
             Action::Extract(extract) => self.extract(extract),
+            Action::Run(code) => self.run_code(code).await,
         }
+    }
+
+    async fn run_code(&self, step: &RunCode) -> Result<StepOutput, Failure> {
+        let code = self.render(&step.code)?;
+        let stdin = match &step.stdin {
+            Some(stdin) => self.render(stdin)?,
+            None => String::new(),
+        };
+        run_code::run(self.execution.sandbox, code, stdin, self.step.timeout).await
     }
 
     async fn ask(&self, ask: &Ask) -> Result<StepOutput, Failure> {

@@ -1,3 +1,4 @@
 //! Deterministic tools that solvers call: pure functions from text to values.
 
+pub mod code;
 pub mod receipt;
