@@ -13,6 +13,10 @@ WORKSPACE := --workspace --locked
 # Where builds of earlier releases are kept, for the test of mixed versions.
 PREVIOUS ?= $(HOME)/.cache/maestro/previous
 
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= skill_bundle skill_files template answer
+
 # Tests that talk to the services in Python, or serve the language model, use this interpreter.
 export MAESTRO_PYTHON ?= $(VENV)/bin/python
 
@@ -76,6 +80,13 @@ live: setup-demo release ## Let alerts happen and fill the dashboards, with a re
 	command -v prometheus-alertmanager >/dev/null || { echo 'install prometheus and prometheus-alertmanager' >&2; exit 2; }
 	$(VENV)/bin/python tests/live/dashboards.py --binaries $(TARGET)/release
 	$(VENV)/bin/python tests/live/alerts.py --binaries $(TARGET)/release
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reaches Maestro from outside; needs a nightly toolchain and cargo-fuzz
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+		$(CARGO) +nightly fuzz run --fuzz-dir . "$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=65536; \
+	done
 
 .PHONY: chart
 chart: ## Check the Helm chart with two versions of helm, its alerts and its dashboards
