@@ -65,7 +65,7 @@ fn assert_same(detector: &ObjectDetector, image: &RgbImage, reference_name: &str
         threshold: reference.threshold - near,
         // No overlap is larger: nothing is suppressed.
         overlap: 1.0,
-        tiles: 0,
+        more_sizes: Vec::new(),
     };
     let found = detector.detect(image, &options).unwrap();
     let same = |object: &DetectedObject, [class, confidence, rest @ ..]: &[f32; 6]| {
@@ -99,25 +99,27 @@ fn yolov3_tiny_finds_what_opencv_finds() {
 }
 
 #[test]
-fn the_parts_of_an_image_are_looked_at_too() {
+fn an_image_is_looked_at_in_other_sizes_too() {
     let detector = load(&reference("small")).unwrap();
     let image = scene("small/scene.png");
-    let find = |tiles| {
+    let find = |more_sizes: &[usize]| {
         let options = DetectOptions {
             threshold: 0.4,
-            tiles,
+            more_sizes: more_sizes.to_vec(),
             ..DetectOptions::default()
         };
-        detector.detect(&image, &options).unwrap()
+        detector.detect(&image, &options)
     };
-    let (whole, tiled) = (find(0), find(2));
-    assert!(tiled.len() > whole.len(), "{} {}", tiled.len(), whole.len());
-    for object in &tiled {
+    let (once, twice) = (find(&[]).unwrap(), find(&[96]).unwrap());
+    assert!(twice.len() > once.len(), "{} {}", twice.len(), once.len());
+    for object in &twice {
         let bounds = &object.bounds;
         assert!(0.0 <= bounds.left && bounds.right <= 64.0, "{bounds:?}");
         assert!(0.0 <= bounds.top && bounds.bottom <= 32.0, "{bounds:?}");
     }
-    assert!(tiled.is_sorted_by(|a, b| a.confidence >= b.confidence));
+    assert!(twice.is_sorted_by(|a, b| a.confidence >= b.confidence));
+    assert!(!detector.accepts(62));
+    assert!(find(&[62]).unwrap_err().to_string().contains("62"));
 }
 
 #[test]

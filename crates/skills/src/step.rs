@@ -176,15 +176,19 @@ pub enum Tool {
     FindCode,
     /// Finds a field of a receipt in its lines of text: `field`, `regions`.
     ReceiptField,
+    /// Counts the things that a question asks for among those that a detector found: `question`,
+    /// `detections`.
+    CountObjects,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Calculator,
         Self::FindExpression,
         Self::FindCode,
         Self::ReceiptField,
+        Self::CountObjects,
     ];
 
     /// Its name in a solver's file.
@@ -194,6 +198,7 @@ impl Tool {
             Self::FindExpression => "find-expression",
             Self::FindCode => "find-code",
             Self::ReceiptField => "receipt-field",
+            Self::CountObjects => "count-objects",
         }
     }
 
@@ -203,6 +208,7 @@ impl Tool {
             Self::Calculator => &["expression"],
             Self::FindExpression | Self::FindCode => &["text"],
             Self::ReceiptField => &["field", "regions"],
+            Self::CountObjects => &["question", "detections"],
         }
     }
 }

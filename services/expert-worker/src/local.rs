@@ -11,7 +11,7 @@ use crate::{config::HostedExpert, error::ExpertWorkerError};
 const MODELS: &str = "${MODELS}";
 
 /// The files and where they come from, for errors.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("pp-ocr", include_str!("../experts/pp-ocr.yaml")),
     ("tesseract", include_str!("../experts/tesseract.yaml")),
     (
@@ -19,6 +19,7 @@ const FILES: [(&str, &str); 4] = [
         include_str!("../experts/image-analysis.yaml"),
     ),
     ("minilm", include_str!("../experts/minilm.yaml")),
+    ("yolov3-tiny", include_str!("../experts/yolov3-tiny.yaml")),
 ];
 
 /// The local experts, with their models in `models_dir` as `maestro models pull` lays them out.
@@ -72,7 +73,16 @@ mod tests {
             .iter()
             .map(|expert| expert.descriptor().name.as_str())
             .collect();
-        assert_eq!(names, ["pp-ocr", "tesseract", "image-analysis", "minilm"]);
+        assert_eq!(
+            names,
+            [
+                "pp-ocr",
+                "tesseract",
+                "image-analysis",
+                "minilm",
+                "yolov3-tiny"
+            ]
+        );
         for expert in &experts {
             let descriptor = expert.descriptor();
             let price = descriptor.price.unwrap();

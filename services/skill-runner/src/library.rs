@@ -22,3 +22,7 @@ pub fn library() -> Result<Vec<Skill>, SkillError> {
 #[cfg(test)]
 #[path = "library_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "counting_tests.rs"]
+mod counting_tests;

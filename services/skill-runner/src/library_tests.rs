@@ -29,7 +29,13 @@ fn every_skill_is_valid_and_says_what_it_needs() {
     let names: Vec<&str> = skills.iter().map(|skill| skill.name().as_str()).collect();
     assert_eq!(
         names,
-        ["diagram-reasoning", "direct", "ocr-problem", "word-problem"]
+        [
+            "counting-problem",
+            "diagram-reasoning",
+            "direct",
+            "ocr-problem",
+            "word-problem"
+        ]
     );
     for (skill, (folder, _)) in skills.iter().zip(FOLDERS) {
         skill.header().validate().unwrap();

@@ -6,6 +6,7 @@ use maestro_core::{
         extract::{self, Form},
     },
     episode::{Failure, FailureKind},
+    expert_call::Detection,
 };
 use maestro_skills::Tool;
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     runner::{StepOutput, json_text, note},
-    tools::{code, receipt},
+    tools::{code, count, receipt},
 };
 
 /// A region of text as the step of a reader gives it; what tools don't need is ignored.
@@ -36,6 +37,10 @@ pub(crate) fn run(tool: Tool, arguments: &Map<String, Json>) -> Result<StepOutpu
         Tool::ReceiptField => {
             let regions = arguments.get("regions").cloned().unwrap_or_default();
             receipt_field(&argument(arguments, "field"), regions)
+        }
+        Tool::CountObjects => {
+            let detections = arguments.get("detections").cloned().unwrap_or_default();
+            count_objects(&argument(arguments, "question"), detections)
         }
     }
 }
@@ -118,6 +123,31 @@ fn receipt_field(field: &str, regions: Json) -> Result<StepOutput, Failure> {
     })
 }
 
+fn count_objects(question: &str, detections: Json) -> Result<StepOutput, Failure> {
+    let detections: Vec<Detection> = serde_json::from_value(detections)
+        .map_err(|error| failure(format!("count-objects: detections: {error}")))?;
+    let things: Vec<count::Thing> = detections
+        .into_iter()
+        .map(|found| count::Thing {
+            label: found.label,
+            confidence: found.confidence,
+            bounds: found.bounds,
+        })
+        .collect();
+    let counted = count::count(question, &things)
+        .ok_or_else(|| failure("the question names nothing that detectors know"))?;
+    let evidence = note("count", counted.evidence.clone());
+    let value = json!({
+        "value": counted.value, "confidence": counted.confidence, "evidence": counted.evidence,
+        "class": counted.class,
+    });
+    Ok(StepOutput {
+        value,
+        image: None,
+        evidence: vec![evidence],
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +193,26 @@ mod tests {
         assert!(find("colour").unwrap_err().message.contains("colour"));
         let broken = json!({"field": "total", "regions": "text"});
         assert!(call(Tool::ReceiptField, &broken).is_err());
+    }
+
+    #[test]
+    fn objects_are_counted_from_detections() {
+        let found = |label: &str, left: f32| json!({"label": label, "confidence": 0.9, "bounds": [left, 0.0, left + 5.0, 5.0]});
+        let detections = json!([found("dog", 0.0), found("dog", 10.0), found("cat", 20.0)]);
+        let count = |question: &str| {
+            call(
+                Tool::CountObjects,
+                &json!({"question": question, "detections": detections}),
+            )
+        };
+        let dogs = count("How many puppies?").unwrap();
+        assert_eq!(
+            (&dogs.value["value"], &dogs.value["class"]),
+            (&json!(2), &json!("dog"))
+        );
+        assert_eq!(dogs.evidence[0].label, "count");
+        assert!(count("How many dragons?").is_err());
+        let broken = json!({"question": "How many dogs?", "detections": "many"});
+        assert!(call(Tool::CountObjects, &broken).is_err());
     }
 }

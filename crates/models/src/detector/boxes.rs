@@ -1,4 +1,4 @@
-//! Boxes around objects: overlap, suppression of doubles, parts of an image.
+//! Boxes around objects: overlap, suppression of doubles.
 
 /// A box, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,17 +38,6 @@ impl Bounds {
         let all = self.area() + other.area() - common;
         if all > 0.0 { common / all } else { 0.0 }
     }
-
-    /// Moved by `left` and `top`.
-    #[must_use]
-    pub fn moved(&self, left: f32, top: f32) -> Self {
-        Self {
-            left: self.left + left,
-            top: self.top + top,
-            right: self.right + left,
-            bottom: self.bottom + top,
-        }
-    }
 }
 
 /// An object that was found.
@@ -77,55 +66,6 @@ pub fn suppress(mut candidates: Vec<Candidate>, overlap: f32) -> Vec<Candidate> 
         }
     }
     kept
-}
-
-/// A part of an image, in whole pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tile {
-    /// Its left edge.
-    pub left: u32,
-    /// Its top edge.
-    pub top: u32,
-    /// Its width.
-    pub width: u32,
-    /// Its height.
-    pub height: u32,
-}
-
-/// An image cut into `count` × `count` parts that overlap by half. An image too small to be cut
-/// gives none, and neither does a count below 2.
-#[must_use]
-pub fn tiles([width, height]: [u32; 2], count: u32) -> Vec<Tile> {
-    if count < 2 || width.min(height) < 2 * (count + 1) {
-        return Vec::new();
-    }
-    let length = |whole: u32| 2 * (whole / (count + 1));
-    let (part_width, part_height) = (length(width), length(height));
-    // The last part ends where the image does.
-    let start = |index: u32, whole: u32, part: u32| index * (whole - part) / (count - 1);
-    let rows = (0..count).flat_map(|row| (0..count).map(move |column| (row, column)));
-    rows.map(|(row, column)| Tile {
-        left: start(column, width, part_width),
-        top: start(row, height, part_height),
-        width: part_width,
-        height: part_height,
-    })
-    .collect()
-}
-
-impl Tile {
-    /// Whether a box (in pixels of the whole image) reaches an edge at which the part was cut out
-    /// of the image: the rest of such an object lies outside.
-    #[must_use]
-    pub fn cuts(&self, bounds: &Bounds, [width, height]: [u32; 2]) -> bool {
-        // An edge that is as good as reached: a hundredth of the part.
-        let (near_x, near_y) = (self.width as f32 / 100.0, self.height as f32 / 100.0);
-        let (right, bottom) = (self.left + self.width, self.top + self.height);
-        (self.left > 0 && bounds.left < self.left as f32 + near_x)
-            || (self.top > 0 && bounds.top < self.top as f32 + near_y)
-            || (right < width && bounds.right > right as f32 - near_x)
-            || (bottom < height && bounds.bottom > bottom as f32 - near_y)
-    }
 }
 
 #[cfg(test)]
@@ -175,35 +115,7 @@ mod tests {
         assert_eq!(shown, [(0, 0.9), (0, 0.7), (1, 0.5)]);
     }
 
-    #[test]
-    fn an_object_at_a_cut_edge_is_cut() {
-        let tile = Tile {
-            left: 0,
-            top: 0,
-            width: 100,
-            height: 100,
-        };
-        let at_the_left = bounds(0.0, 20.0, 50.0, 50.0);
-        let at_the_right = bounds(50.0, 20.0, 100.0, 50.0);
-        assert!(!tile.cuts(&at_the_left, [150, 150]));
-        assert!(tile.cuts(&at_the_right, [150, 150]));
-        assert!(!tile.cuts(&at_the_right, [100, 150]));
-    }
-
     proptest! {
-        #[test]
-        fn tiles_cover_the_image(width in 1_u32..2000, height in 1_u32..2000, count in 0_u32..6) {
-            let tiles = tiles([width, height], count);
-            for tile in &tiles {
-                prop_assert!(tile.width > 0 && tile.left + tile.width <= width);
-                prop_assert!(tile.height > 0 && tile.top + tile.height <= height);
-            }
-            if let Some(last) = tiles.last() {
-                prop_assert_eq!(tiles.len() as u32, count * count);
-                prop_assert_eq!([last.left + last.width, last.top + last.height], [width, height]);
-            }
-        }
-
         #[test]
         fn nothing_that_is_kept_overlaps(
             places in proptest::collection::vec((0_usize..2, 0.0_f32..1.0, 0.0_f32..40.0), 0..20),

@@ -97,7 +97,7 @@ impl DarknetConfig {
         };
         for section in sections {
             let layer = config.layer(&section)?;
-            let shape = config.shape(&layer).ok_or_else(|| {
+            let shape = shape(&layer, config.input, &config.shapes).ok_or_else(|| {
                 section.problem("its size does not fit the layers before it".to_owned())
             })?;
             config.layers.push(layer);
@@ -123,6 +123,20 @@ impl DarknetConfig {
             Layer::Convolution(convolution) => Some(convolution),
             _ => None,
         })
+    }
+
+    /// Whether the network can read images of another height and width, as well: the layers that
+    /// are put side by side must still be of one size.
+    #[must_use]
+    pub fn accepts(&self, [height, width]: [usize; 2]) -> bool {
+        let input = [self.input[0], height, width];
+        let mut shapes = Vec::with_capacity(self.layers.len());
+        height.min(width) > 0
+            && self.layers.iter().all(|layer| {
+                let shape = shape(layer, input, &shapes);
+                shapes.extend(shape);
+                shape.is_some()
+            })
     }
 
     fn last(&self) -> Shape {
@@ -184,55 +198,55 @@ impl DarknetConfig {
         }
         Ok(routed)
     }
+}
 
-    /// What a layer gives at this place; none where it does not fit.
-    fn shape(&self, layer: &Layer) -> Option<Shape> {
-        let [channels, height, width] = self.last();
-        let slide = |length: usize, padding: usize, size: usize, stride: usize| {
-            (length + padding)
-                .checked_sub(size)
-                .map(|rest| rest / stride + 1)
-        };
-        let shape = match layer {
-            Layer::Convolution(c) => [
-                c.filters,
-                slide(height, 2 * c.padding, c.size, c.stride)?,
-                slide(width, 2 * c.padding, c.size, c.stride)?,
-            ],
-            Layer::MaxPool { size, stride } => [
-                channels,
-                slide(height, size - 1, *size, *stride)?,
-                slide(width, size - 1, *size, *stride)?,
-            ],
-            Layer::Upsample { factor } => [
-                channels,
-                height.checked_mul(*factor)?,
-                width.checked_mul(*factor)?,
-            ],
-            Layer::Route(layers) => {
-                let [_, height, width] = self.shapes[layers[0]];
-                let mut channels = 0;
-                for &layer in layers {
-                    let [more, h, w] = self.shapes[layer];
-                    if [h, w] != [height, width] {
-                        return None;
-                    }
-                    channels += more;
-                }
-                [channels, height, width]
-            }
-            Layer::Head(head) => {
-                if head.anchors.len() * (5 + head.classes) != channels {
+/// What a layer gives behind layers that give `shapes`; none where it does not fit.
+fn shape(layer: &Layer, input: Shape, shapes: &[Shape]) -> Option<Shape> {
+    let [channels, height, width] = shapes.last().copied().unwrap_or(input);
+    let slide = |length: usize, padding: usize, size: usize, stride: usize| {
+        (length + padding)
+            .checked_sub(size)
+            .map(|rest| rest / stride + 1)
+    };
+    let shape = match layer {
+        Layer::Convolution(c) => [
+            c.filters,
+            slide(height, 2 * c.padding, c.size, c.stride)?,
+            slide(width, 2 * c.padding, c.size, c.stride)?,
+        ],
+        Layer::MaxPool { size, stride } => [
+            channels,
+            slide(height, size - 1, *size, *stride)?,
+            slide(width, size - 1, *size, *stride)?,
+        ],
+        Layer::Upsample { factor } => [
+            channels,
+            height.checked_mul(*factor)?,
+            width.checked_mul(*factor)?,
+        ],
+        Layer::Route(layers) => {
+            let [_, height, width] = *shapes.get(*layers.first()?)?;
+            let mut channels = 0;
+            for &layer in layers {
+                let [more, h, w] = *shapes.get(layer)?;
+                if [h, w] != [height, width] {
                     return None;
                 }
-                [channels, height, width]
+                channels += more;
             }
-        };
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |all, &n| all.checked_mul(n))?;
-        (1..=MAX_ELEMENTS).contains(&elements).then_some(shape)
-    }
+            [channels, height, width]
+        }
+        Layer::Head(head) => {
+            if head.anchors.len() * (5 + head.classes) != channels {
+                return None;
+            }
+            [channels, height, width]
+        }
+    };
+    let elements = shape
+        .iter()
+        .try_fold(1_usize, |all, &n| all.checked_mul(n))?;
+    (1..=MAX_ELEMENTS).contains(&elements).then_some(shape)
 }
 
 /// A section of the file.
@@ -392,6 +406,20 @@ classes=2
         let head = config.heads().next().unwrap();
         assert_eq!(head.anchors, [[8.0, 9.0], [2.0, 3.0]]);
         assert_eq!(config.convolutions().count(), 2);
+    }
+
+    #[test]
+    fn other_sizes_are_accepted_where_routes_fit() {
+        let config = DarknetConfig::parse(
+            &SMALL
+                .replace("-1, 2", "-1, 0")
+                .replacen("stride=2\npad=1", "stride=1\npad=1", 1)
+                .replacen("size=2\nstride=1", "size=2\nstride=2", 1),
+        )
+        .unwrap();
+        assert!(config.accepts([16, 32]) && config.accepts([64, 20]));
+        assert!(!config.accepts([17, 32]), "halved and doubled it is 16");
+        assert!(!config.accepts([0, 32]));
     }
 
     #[test]

@@ -13,9 +13,9 @@ mod weights;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use image::{RgbImage, imageops};
+use image::RgbImage;
 
-pub use self::boxes::{Bounds, Candidate, Tile, suppress, tiles};
+pub use self::boxes::{Bounds, Candidate, suppress};
 pub use self::config::{Convolution, DarknetConfig, Head, Layer, Shape};
 pub use self::decode::decode;
 pub use self::letterbox::Letterbox;
@@ -29,15 +29,15 @@ const WEIGHTS: &str = "network.weights";
 const LABELS: &str = "labels.txt";
 
 /// What counts as found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DetectOptions {
     /// Least confidence of an object.
     pub threshold: f32,
     /// Of two objects of a class that overlap by more, the less sure one is a double.
     pub overlap: f32,
-    /// Looks at this many by this many overlapping parts of the image, too, where it is at least
-    /// 2: small objects are found there, and it takes as much longer.
-    pub tiles: u32,
+    /// Sides of square inputs in which the image is looked at, too, beside the network's own: what
+    /// is small is found in a larger one, what fills the image in a smaller one.
+    pub more_sizes: Vec<usize>,
 }
 
 impl Default for DetectOptions {
@@ -45,7 +45,7 @@ impl Default for DetectOptions {
         Self {
             threshold: 0.5,
             overlap: 0.45,
-            tiles: 0,
+            more_sizes: Vec::new(),
         }
     }
 }
@@ -100,28 +100,32 @@ impl ObjectDetector {
         &self.labels
     }
 
+    /// Whether the network can look at images in a square input of this side.
+    pub fn accepts(&self, side: usize) -> bool {
+        self.network.config.accepts([side, side])
+    }
+
     /// The objects in an image, surest first.
     ///
     /// # Errors
+    /// [`ModelError::Config`] for a size that the network does not [accept](Self::accepts),
     /// [`ModelError::Execution`] where the device fails.
     pub fn detect(
         &self,
         image: &RgbImage,
         options: &DetectOptions,
     ) -> Result<Vec<DetectedObject>, ModelError> {
-        let size = [image.width(), image.height()];
-        if size.contains(&0) {
+        if image.width() == 0 || image.height() == 0 {
             return Ok(Vec::new());
         }
-        let mut candidates = self.look(image, options.threshold)?;
-        for tile in tiles(size, options.tiles) {
-            let part = imageops::crop_imm(image, tile.left, tile.top, tile.width, tile.height);
-            let found = self.look(&part.to_image(), options.threshold)?;
-            let placed = found.into_iter().map(|candidate| Candidate {
-                bounds: candidate.bounds.moved(tile.left as f32, tile.top as f32),
-                ..candidate
-            });
-            candidates.extend(placed.filter(|candidate| !tile.cuts(&candidate.bounds, size)));
+        let [_, height, width] = self.network.config.input;
+        let mut candidates = self.look(image, [height, width], options.threshold)?;
+        for &side in &options.more_sizes {
+            if !self.accepts(side) {
+                let reason = format!("the network does not read images of {side} x {side}");
+                return Err(ModelError::config(&reason));
+            }
+            candidates.extend(self.look(image, [side, side], options.threshold)?);
         }
         let objects = suppress(candidates, options.overlap)
             .into_iter()
@@ -135,15 +139,20 @@ impl ObjectDetector {
         Ok(objects.collect())
     }
 
-    /// One pass of the network over a picture, without suppression.
-    fn look(&self, image: &RgbImage, threshold: f32) -> Result<Vec<Candidate>, ModelError> {
+    /// One pass of the network over an image in an input of this height and width, without
+    /// suppression.
+    fn look(
+        &self,
+        image: &RgbImage,
+        [height, width]: [usize; 2],
+        threshold: f32,
+    ) -> Result<Vec<Candidate>, ModelError> {
         let config = &self.network.config;
-        let [channels, height, width] = config.input;
         let letterbox = Letterbox::fit(
             [image.width(), image.height()],
             [width as u32, height as u32],
         );
-        let data = TensorData::new(letterbox.input(image), [1, channels, height, width]);
+        let data = TensorData::new(letterbox.input(image), [1, config.input[0], height, width]);
         let results = self.network.forward(Tensor::from_data(data, &self.device));
         let mut candidates = Vec::new();
         for (result, head) in results.into_iter().zip(config.heads()) {

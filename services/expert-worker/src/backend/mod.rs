@@ -7,6 +7,7 @@
 //! | `tesseract` | Tesseract, one process a call ([`tesseract`]) | `ocr` |
 //! | `analysis` | classical analysis of diagrams ([`analysis`]) | `analyze` |
 //! | `encoder` | a sentence encoder in process | `embed` |
+//! | `detector` | a detector of objects in process | `detect` |
 //! | [`replay`] | recorded outcomes | whatever was recorded |
 //!
 //! A backend's settings are the `backend.config` of a descriptor; each reads its own strictly.
@@ -19,6 +20,7 @@ pub mod tesseract;
 
 mod analyst;
 mod blocking;
+mod detector;
 mod encoder;
 mod reader;
 
@@ -73,18 +75,21 @@ pub enum BackendKind {
     Analysis,
     /// A sentence encoder in process.
     Encoder,
+    /// A detector of objects in process.
+    Detector,
     /// Recorded outcomes.
     Replay,
 }
 
 impl BackendKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Openai,
         Self::Ocr,
         Self::Tesseract,
         Self::Analysis,
         Self::Encoder,
+        Self::Detector,
         Self::Replay,
     ];
 
@@ -96,6 +101,7 @@ impl BackendKind {
             Self::Tesseract => "tesseract",
             Self::Analysis => "analysis",
             Self::Encoder => "encoder",
+            Self::Detector => "detector",
             Self::Replay => "replay",
         }
     }
@@ -147,6 +153,10 @@ pub async fn build(
         BackendKind::Encoder => {
             let config = settings(spec, BackendKind::Encoder)?;
             Arc::new(encoder::Encoder::load(config, concurrency).await?)
+        }
+        BackendKind::Detector => {
+            let config = settings(spec, BackendKind::Detector)?;
+            Arc::new(detector::Detector::load(config, concurrency).await?)
         }
         BackendKind::Replay => {
             let config = settings(spec, BackendKind::Replay)?;

@@ -9,6 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 /// Most lines of read text that are kept as evidence.
 const EVIDENCE_LINES: usize = 40;
+/// Most objects that are kept as evidence.
+const EVIDENCE_OBJECTS: usize = 40;
 
 /// What a step gave.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +65,7 @@ pub(crate) fn service_output(reply: &ExpertReply) -> StepOutput {
             format!("{}: {}", finding.value, finding.evidence),
         ));
     }
-    for found in &reply.detections {
+    for found in reply.detections.iter().take(EVIDENCE_OBJECTS) {
         let [left, top, right, bottom] = found.bounds;
         evidence.push(note(
             "detection",

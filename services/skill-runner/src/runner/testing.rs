@@ -120,7 +120,8 @@ impl Blobs for MemoryBlobs {
     }
 }
 
-/// A runner with experts `chat` (chat), `reader` (ocr) and `looker` (analyze), and one skill.
+/// A runner with experts `chat` (chat), `reader` (ocr), `looker` (analyze) and `spotter` (detect),
+/// and one skill.
 pub(crate) struct Bench {
     pub(crate) runner: Runner,
     pub(crate) experts: Arc<RuleExperts>,
@@ -158,6 +159,7 @@ impl Bench {
             descriptor("chat", &["chat"]),
             descriptor("reader", &["ocr"]),
             descriptor("looker", &["analyze"]),
+            descriptor("spotter", &["detect"]),
         ];
         let (sender, receiver) =
             watch::channel(Arc::new(snapshot(described, vec![skill.header()])));

