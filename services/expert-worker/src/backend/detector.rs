@@ -247,7 +247,7 @@ mod tests {
             ("threshold", json!(1.5)),
             ("overlap", json!(-0.1)),
             ("closely", json!([99_999])),
-            ("closely", json!([32; 9])),
+            ("closely", json!(vec![32; 9])),
             ("calibration", json!({ "slope": 0, "offset": 1 })),
         ] {
             let reason = config(json!({ key: value })).validate().unwrap_err();

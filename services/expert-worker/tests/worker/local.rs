@@ -65,4 +65,18 @@ async fn every_local_expert_does_what_it_says() {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     assert_eq!(vectors.len(), 3);
     assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]) + 0.2);
+
+    let mut asked = call("yolov3-tiny", "");
+    asked.capability = "detect".parse().unwrap();
+    asked.operation = "closely".to_owned();
+    asked.messages.clear();
+    asked.images = vec![image];
+    // What it finds is measured elsewhere; a page of text shows it nothing that it is sure of.
+    let found = sandbox.client.invoke(&asked).await.unwrap().detections;
+    assert!(
+        found.iter().all(|thing| thing.confidence >= 0.1),
+        "{found:?}"
+    );
+    asked.operation = "squint".to_owned();
+    assert!(sandbox.client.invoke(&asked).await.is_err());
 }

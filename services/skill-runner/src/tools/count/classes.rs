@@ -140,7 +140,7 @@ mod tests {
             ("Count all teddy bears on the bed", "teddy bear"),
             ("What is the number of knives?", "knife"),
             ("How many wine glasses stand on the table?", "wine glass"),
-            ("In front of the bus, how many PEOPLE wait?", "person"),
+            ("Behind that bus: how many PEOPLE wait?", "person"),
             ("Are there ponies, and how many of them?", "horse"),
             ("How many brushes or toothbrushes?", "toothbrush"),
             ("How many of these couches are red?", "couch"),
