@@ -259,9 +259,14 @@ impl Checker<'_> {
             }
             None => None,
         };
+        let erase = match &raw.erase {
+            Some(colour) => Some(self.template("image.erase", colour, needs)?),
+            None => None,
+        };
         Ok(ImageStep {
             of: raw.of.clone(),
             crop,
+            erase,
             zoom: raw.zoom,
         })
     }

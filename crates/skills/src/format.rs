@@ -156,6 +156,7 @@ pub(crate) struct ServiceFile {
 pub(crate) struct ImageFile {
     pub(crate) of: ImageRef,
     pub(crate) crop: Option<CropFile>,
+    pub(crate) erase: Option<String>,
     #[serde(default = "one")]
     pub(crate) zoom: f32,
 }

@@ -132,13 +132,15 @@ impl ImageSelection {
     }
 }
 
-/// Makes an image: cut out, then enlarged.
+/// Makes an image: cut out, rid of colours, then enlarged.
 #[derive(Clone, Debug)]
 pub struct ImageStep {
     /// The image it starts from.
     pub of: ImageRef,
     /// What is cut out.
     pub crop: Option<Crop>,
+    /// Colours as `#rrggbb`, separated by spaces, that are painted over with what surrounds them.
+    pub erase: Option<Template>,
     /// How much the result is enlarged (or reduced).
     pub zoom: f32,
 }
@@ -179,16 +181,24 @@ pub enum Tool {
     /// Counts the things that a question asks for among those that a detector found: `question`,
     /// `detections`.
     CountObjects,
+    /// Tells which letter that was read stands at a marked place: `regions`, `place` of the marked
+    /// piece of ink among the boxes called character in `boxes`.
+    MarkedCharacter,
+    /// Counts the routes between the stations that a question names: `question`, `regions`,
+    /// `routes` as pairs of the boxes called station in `boxes`.
+    CountRoutes,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Calculator,
         Self::FindExpression,
         Self::FindCode,
         Self::ReceiptField,
         Self::CountObjects,
+        Self::MarkedCharacter,
+        Self::CountRoutes,
     ];
 
     /// Its name in a solver's file.
@@ -199,6 +209,8 @@ impl Tool {
             Self::FindCode => "find-code",
             Self::ReceiptField => "receipt-field",
             Self::CountObjects => "count-objects",
+            Self::MarkedCharacter => "marked-character",
+            Self::CountRoutes => "count-routes",
         }
     }
 
@@ -209,6 +221,8 @@ impl Tool {
             Self::FindExpression | Self::FindCode => &["text"],
             Self::ReceiptField => &["field", "regions"],
             Self::CountObjects => &["question", "detections"],
+            Self::MarkedCharacter => &["regions", "place", "boxes"],
+            Self::CountRoutes => &["question", "regions", "routes", "boxes"],
         }
     }
 }

@@ -9,12 +9,12 @@ use maestro_core::{
     expert_call::Detection,
 };
 use maestro_skills::Tool;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
     runner::{StepOutput, json_text, note},
-    tools::{code, count, receipt},
+    tools::{code, count, diagram, receipt},
 };
 
 /// A region of text as the step of a reader gives it; what tools don't need is ignored.
@@ -42,6 +42,8 @@ pub(crate) fn run(tool: Tool, arguments: &Map<String, Json>) -> Result<StepOutpu
             let detections = arguments.get("detections").cloned().unwrap_or_default();
             count_objects(&argument(arguments, "question"), detections)
         }
+        Tool::MarkedCharacter => marked_character(arguments),
+        Tool::CountRoutes => count_routes(arguments),
     }
 }
 
@@ -146,6 +148,73 @@ fn count_objects(question: &str, detections: Json) -> Result<StepOutput, Failure
         image: None,
         evidence: vec![evidence],
     })
+}
+
+/// A box as the step of an analysis gives it.
+#[derive(Debug, Deserialize)]
+struct Box {
+    label: String,
+    bounds: diagram::Bounds,
+}
+
+fn list<T: DeserializeOwned>(arguments: &Map<String, Json>, name: &str) -> Result<Vec<T>, Failure> {
+    let value = arguments.get(name).cloned().unwrap_or_default();
+    serde_json::from_value(value).map_err(|error| failure(format!("{name}: {error}")))
+}
+
+/// The texts read, and the boxes of one label.
+fn readings_and_boxes(
+    arguments: &Map<String, Json>,
+    label: &str,
+) -> Result<(Vec<diagram::Reading>, Vec<diagram::Bounds>), Failure> {
+    let reading = |region: Region| {
+        let along = |axis: usize| region.quad.map(|corner| corner[axis]);
+        let least = |axis| along(axis).into_iter().fold(f32::INFINITY, f32::min);
+        let most = |axis| along(axis).into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let bounds = [least(0), least(1), most(0), most(1)];
+        diagram::Reading {
+            text: region.text,
+            bounds,
+        }
+    };
+    let regions: Vec<Region> = list(arguments, "regions")?;
+    let boxes: Vec<Box> = list(arguments, "boxes")?;
+    let wanted = boxes.into_iter().filter(|b| b.label == label);
+    Ok((
+        regions.into_iter().map(reading).collect(),
+        wanted.map(|b| b.bounds).collect(),
+    ))
+}
+
+fn picked(found: diagram::Picked) -> StepOutput {
+    let evidence = note("drawing", found.evidence.clone());
+    StepOutput {
+        value: json!({
+            "value": found.value, "confidence": found.confidence, "evidence": found.evidence,
+        }),
+        image: None,
+        evidence: vec![evidence],
+    }
+}
+
+/// `place` is "place,count" or the place alone, counted from 1.
+fn marked_character(arguments: &Map<String, Json>) -> Result<StepOutput, Failure> {
+    let (readings, pieces) = readings_and_boxes(arguments, "character")?;
+    let place = argument(arguments, "place");
+    let first = place.split(',').next().unwrap_or_default().trim();
+    let index = first.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+    let index = index.ok_or_else(|| failure(format!("{place:?} is no place of a character")))?;
+    diagram::marked_character(&readings, &pieces, index)
+        .map(picked)
+        .ok_or_else(|| failure("no letter was read at the marked place"))
+}
+
+fn count_routes(arguments: &Map<String, Json>) -> Result<StepOutput, Failure> {
+    let (readings, boxes) = readings_and_boxes(arguments, "station")?;
+    let question = argument(arguments, "question");
+    diagram::count_routes(&question, &readings, &boxes, &argument(arguments, "routes"))
+        .map(picked)
+        .map_err(|error| failure(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! The image analyses as a backend of the capability `analyze`.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use image::RgbImage;
 use maestro_core::{
     episode::Failure,
-    expert_call::{ExpertCall, ExpertReply, Finding},
+    expert_call::{Detection, ExpertCall, ExpertReply, Finding},
 };
 use serde::Deserialize;
 
 use super::{
     Backend,
     analysis::{
-        self, AnalysisError, Contact, DiagramKind, circle_contact, classify, count_circles,
-        count_pentagons, grid_size, line_intersections, nested_squares,
+        self, AnalysisError, Bounds, Contact, DiagramKind, Highlight, RouteMap, circle_contact,
+        classify, count_circles, count_pentagons, grid_size, hex, highlighted_character,
+        line_intersections, nested_squares, route_map,
     },
     blocking::Blocking,
     first_image, rejected,
@@ -36,17 +39,21 @@ enum Operation {
     CircleContact,
     CountCircles,
     CountPentagons,
+    HighlightedCharacter,
+    Routes,
     Classify,
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::LineIntersections,
         Self::GridSize,
         Self::NestedSquares,
         Self::CircleContact,
         Self::CountCircles,
         Self::CountPentagons,
+        Self::HighlightedCharacter,
+        Self::Routes,
         Self::Classify,
     ];
 
@@ -58,6 +65,8 @@ impl Operation {
             Self::CircleContact => "circle-contact",
             Self::CountCircles => "count-circles",
             Self::CountPentagons => "count-pentagons",
+            Self::HighlightedCharacter => "highlighted-character",
+            Self::Routes => "routes",
             Self::Classify => "classify",
         }
     }
@@ -77,8 +86,12 @@ impl Operation {
 
     /// Runs the analysis. Values are integers in decimal, except:
     /// `grid-size` "rows,columns"; `circle-contact` the gap in pixels, exactly 0 where the circles
-    /// touch and negative where they overlap; `classify` the kind's name.
-    fn run(self, image: &RgbImage) -> Result<Finding, AnalysisError> {
+    /// touch and negative where they overlap; `highlighted-character` "place,count", from 1, with
+    /// the mark's colour as a second finding and the boxes `mark`, `line` and of each `character`;
+    /// `routes` pairs of stations like "1-3", numbered as their boxes `station` come, with the routes'
+    /// colours as a second finding; `classify`
+    /// the kind's name.
+    fn run(self, image: &RgbImage) -> Result<Found, AnalysisError> {
         Ok(match self {
             Self::LineIntersections => written(line_intersections(image)?, |n| n.to_string()),
             Self::NestedSquares => written(nested_squares(image)?, |n| n.to_string()),
@@ -88,17 +101,89 @@ impl Operation {
                 format!("{rows},{columns}")
             }),
             Self::CircleContact => written(circle_contact(image)?, gap),
+            Self::HighlightedCharacter => highlight(highlighted_character(image)?),
+            Self::Routes => routes(route_map(image)?),
             Self::Classify => written(classify(image)?, |kind| kind_name(kind).to_owned()),
         })
     }
 }
 
-fn written<T>(found: analysis::Finding<T>, write: impl FnOnce(T) -> String) -> Finding {
-    Finding {
+/// What an operation replies.
+#[derive(Debug)]
+struct Found {
+    findings: Vec<Finding>,
+    boxes: Vec<Detection>,
+}
+
+fn written<T>(found: analysis::Finding<T>, write: impl FnOnce(T) -> String) -> Found {
+    let finding = Finding {
         value: write(found.value),
         confidence: found.confidence,
         evidence: found.evidence,
+    };
+    Found {
+        findings: vec![finding],
+        boxes: Vec::new(),
     }
+}
+
+fn detection(label: &str, bounds: &Bounds, confidence: f32) -> Detection {
+    let Bounds {
+        left,
+        top,
+        right,
+        bottom,
+    } = *bounds;
+    Detection {
+        label: label.to_owned(),
+        confidence,
+        bounds: [left, top, right, bottom].map(|edge| edge as f32),
+    }
+}
+
+fn highlight(found: analysis::Finding<Highlight>) -> Found {
+    let sure = found.confidence;
+    let Highlight {
+        mark,
+        colour,
+        line,
+        characters,
+        index,
+    } = &found.value;
+    let mut boxes = vec![detection("mark", mark, sure), detection("line", line, sure)];
+    boxes.extend(characters.iter().map(|c| detection("character", c, sure)));
+    let place = format!("{},{}", index + 1, characters.len());
+    let colour = Finding {
+        value: hex(*colour),
+        confidence: sure,
+        evidence: "colour of the mark".to_owned(),
+    };
+    let mut reply = written(found, |_| place);
+    reply.findings.push(colour);
+    reply.boxes = boxes;
+    reply
+}
+
+fn routes(found: analysis::Finding<RouteMap>) -> Found {
+    let sure = found.confidence;
+    let stations = found.value.stations.iter();
+    let boxes = stations.map(|s| detection("station", s, sure)).collect();
+    let colours: BTreeSet<String> = found.value.routes.iter().map(|r| hex(r.colour)).collect();
+    let colours = Finding {
+        value: Vec::from_iter(colours).join(" "),
+        confidence: sure,
+        evidence: "colours of the routes".to_owned(),
+    };
+    let mut reply = written(found, |map| {
+        let pair = |route: &analysis::Route| {
+            let [a, b] = route.stations;
+            format!("{}-{}", a + 1, b + 1)
+        };
+        map.routes.iter().map(pair).collect::<Vec<_>>().join(" ")
+    });
+    reply.findings.push(colours);
+    reply.boxes = boxes;
+    reply
 }
 
 /// The gap as a number whose sign agrees with the verdicts: those allow for what a pixel grid
@@ -158,10 +243,15 @@ impl Backend for Analyst {
                 .run(&image)
                 .map_err(|error| rejected(error.to_string()))
         };
-        let finding = self.pool.run(analyse).await?;
+        let found = self.pool.run(analyse).await?;
         Ok(ExpertReply {
-            text: finding.value.clone(),
-            findings: vec![finding],
+            text: found
+                .findings
+                .first()
+                .map(|f| f.value.clone())
+                .unwrap_or_default(),
+            findings: found.findings,
+            detections: found.boxes,
             finish_reason: "stop".to_owned(),
             ..ExpertReply::default()
         })
@@ -208,8 +298,9 @@ mod tests {
             }
         });
         let size = Operation::GridSize.run(&image).unwrap();
-        assert_eq!(size.value, "3,4");
-        assert_eq!(Operation::Classify.run(&image).unwrap().value, "grid");
+        assert_eq!(size.findings[0].value, "3,4");
+        let kind = Operation::Classify.run(&image).unwrap();
+        assert_eq!(kind.findings[0].value, "grid");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Image operations: cut out and enlarge. Boxes are clamped, sizes are limited.
+//! Image operations: cut out, erase a colour, enlarge. Boxes are clamped, sizes are limited.
 
 use std::io::Cursor;
 
@@ -6,6 +6,8 @@ use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, imageops::FilterType};
 use maestro_core::episode::{Failure, FailureKind};
 use maestro_skills::CropUnit;
+
+use super::erase::{Colour, erased};
 
 /// Longest side of an image that is read.
 const MAX_INPUT_SIDE: u32 = 16_384;
@@ -73,11 +75,12 @@ fn side(a: f64, b: f64, margin: f64, size: u32) -> (u32, u32) {
     (start as u32, (end - start) as u32)
 }
 
-/// Cuts `crop` out of an encoded image and scales it by `zoom`, keeping the longest side within
-/// limits. Returns a PNG and its size. Takes a while: call it off the async threads.
+/// Cuts `crop` out of an encoded image, paints over the colours `erase` and scales the rest by
+/// `zoom`, keeping the longest side within limits. Returns a PNG and its size. Takes a while: call it off the async threads.
 pub(crate) fn cut(
     content: &[u8],
     crop: Option<&CropBox>,
+    erase: &[Colour],
     zoom: f32,
 ) -> Result<(Bytes, PixelBox, [u32; 2]), Failure> {
     let failed =
@@ -98,6 +101,11 @@ pub(crate) fn cut(
         image
     } else {
         image.crop_imm(part.left, part.top, part.width, part.height)
+    };
+    let cut = if erase.is_empty() {
+        cut
+    } else {
+        DynamicImage::ImageRgb8(erased(cut.into_rgb8(), erase))
     };
     let [width, height] = scaled(cut.width(), cut.height(), zoom);
     let cut = if [width, height] == [cut.width(), cut.height()] {
@@ -178,12 +186,12 @@ mod tests {
         let mut png = Cursor::new(Vec::new());
         source.write_to(&mut png, ImageFormat::Png).unwrap();
         let part = crop([30.0, 10.0, 32.0, 12.0], CropUnit::Pixels, 0.0);
-        let (content, _, size) = cut(png.get_ref(), Some(&part), 1.0).unwrap();
+        let (content, _, size) = cut(png.get_ref(), Some(&part), &[], 1.0).unwrap();
         let made = image::load_from_memory(&content).unwrap().to_rgb8();
         assert_eq!((size, made.get_pixel(0, 0).0), ([2, 2], [9, 8, 7]));
-        let (_, _, zoomed) = cut(png.get_ref(), Some(&part), 4.0).unwrap();
+        let (_, _, zoomed) = cut(png.get_ref(), Some(&part), &[], 4.0).unwrap();
         assert_eq!(zoomed, [8, 8]);
-        assert!(cut(b"no image", None, 1.0).is_err());
+        assert!(cut(b"no image", None, &[], 1.0).is_err());
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Interprets skills: resolves the bundle, chooses a solver, runs its steps, reads the answer.
 
 mod calls;
+mod erase;
 mod execute;
 mod images;
 mod ledger;

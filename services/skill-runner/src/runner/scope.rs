@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     calls::Request,
+    erase,
     execute::{Execution, json_text},
     images::{self, CropBox},
     reply::{StepOutput, note, service_output},
@@ -198,13 +199,19 @@ impl Scope<'_> {
             }),
             None => None,
         };
+        let erase = match &spec.erase {
+            Some(colours) => erase::colours(&self.render(colours)?)
+                .ok_or_else(|| skill_failure("a colour to erase is not of the form #rrggbb"))?,
+            None => Vec::new(),
+        };
         let blobs = self.execution.blobs;
         let blob_failure = |error: maestro_core::CoreError| {
             skill_failure(format!("image {}: {error}", source.short()))
         };
         let content = blobs.get(&source).await.map_err(blob_failure)?;
         let zoom = spec.zoom;
-        let cut = tokio::task::spawn_blocking(move || images::cut(&content, crop.as_ref(), zoom));
+        let cut =
+            tokio::task::spawn_blocking(move || images::cut(&content, crop.as_ref(), &erase, zoom));
         let (png, part, [width, height]) = cut
             .await
             .map_err(|error| skill_failure(error.to_string()))??;

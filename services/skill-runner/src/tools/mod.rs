@@ -2,4 +2,5 @@
 
 pub mod code;
 pub mod count;
+pub mod diagram;
 pub mod receipt;

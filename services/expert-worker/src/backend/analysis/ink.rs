@@ -24,6 +24,8 @@ pub(super) type Tint = [f32; 3];
 pub(super) struct Ink {
     pub(super) width: usize,
     pub(super) height: usize,
+    /// The background's colour.
+    pub(super) paper: [f32; 3],
     /// Per pixel: colour minus background colour.
     pub(super) tint: Vec<Tint>,
     /// Per pixel: length of the tint.
@@ -87,6 +89,7 @@ impl Ink {
             tint,
             magnitude,
             background_share,
+            paper: background,
             stroke: 1.0,
             scale,
         };
@@ -125,6 +128,20 @@ impl Ink {
         let value = |x: usize, y: usize| f64::from(self.magnitude[y * self.width + x]);
         (value(x0, y0) * (1.0 - fx) + value(x1, y0) * fx) * (1.0 - fy)
             + (value(x0, y1) * (1.0 - fx) + value(x1, y1) * fx) * fy
+    }
+
+    /// The picture's colour at a pixel.
+    pub(super) fn colour(&self, index: usize) -> [f32; 3] {
+        std::array::from_fn(|c| self.paper[c] + self.tint[index][c])
+    }
+
+    /// Indices of the pixels at most `reach` columns and rows away, the pixel itself included.
+    pub(super) fn around(&self, index: usize, reach: usize) -> impl Iterator<Item = usize> {
+        let (width, height) = (self.width, self.height);
+        let (x, y) = (index % width, index / width);
+        (y.saturating_sub(reach)..=(y + reach).min(height - 1)).flat_map(move |ny| {
+            (x.saturating_sub(reach)..=(x + reach).min(width - 1)).map(move |nx| ny * width + nx)
+        })
     }
 
     /// Number of ink pixels.

@@ -4,13 +4,17 @@
 //! sub-pixel precision, and says how far the fit explains the picture. Nothing here knows of
 //! questions: the caller decides which analysis to run, if need be with the help of [`classify`].
 
+mod bounds;
 mod circle;
 mod classify;
 mod geometry;
 mod grid;
+mod highlight;
 mod ink;
+mod palette;
 mod polygon;
 mod polyline;
+mod routes;
 #[cfg(test)]
 mod scenes;
 mod squares;
@@ -22,11 +26,14 @@ mod tests;
 
 use image::{DynamicImage, Rgb, RgbImage};
 
+pub use self::bounds::Bounds;
 pub use self::circle::{circle_contact, count_circles};
 pub use self::classify::{DiagramKind, classify};
 pub use self::grid::{Cells, grid_size};
+pub use self::highlight::{Highlight, highlighted_character};
 pub use self::polygon::{count_pentagons, count_polygons};
 pub use self::polyline::line_intersections;
+pub use self::routes::{Route, RouteMap, route_map};
 pub use self::squares::nested_squares;
 
 /// What an analysis found.
@@ -69,6 +76,11 @@ pub enum AnalysisError {
     /// The structure that the analysis looks for is not there.
     #[error("found no such structure in the image: {0}")]
     NotFound(&'static str),
+}
+
+/// A colour as it is written in style sheets.
+pub fn hex([r, g, b]: [u8; 3]) -> String {
+    format!("#{r:02x}{g:02x}{b:02x}")
 }
 
 /// The picture as it looks on white paper: transparency is blended, as a viewer shows it.

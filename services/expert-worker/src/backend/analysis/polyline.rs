@@ -191,7 +191,7 @@ pub(super) fn two_inks(ink: &Ink) -> Option<[Vec<bool>; 2]> {
         let previous = layer.clone();
         for i in (0..layer.len()).filter(|i| ink.mask[*i] && previous[*i] == 0) {
             let mut votes = [0u8; 3];
-            for j in neighbours(ink, i, 1) {
+            for j in ink.around(i, 1) {
                 votes[usize::from(previous[j])] += 1;
             }
             layer[i] = match votes[1].cmp(&votes[2]) {
@@ -205,19 +205,12 @@ pub(super) fn two_inks(ink: &Ink) -> Option<[Vec<bool>; 2]> {
 }
 
 /// Is the pixel about as strong as the strongest around it, so that its colour is the ink's own.
-fn is_core(ink: &Ink, i: usize) -> bool {
-    let peak = neighbours(ink, i, 2)
+pub(super) fn is_core(ink: &Ink, i: usize) -> bool {
+    let peak = ink
+        .around(i, 2)
         .map(|j| ink.magnitude[j])
         .fold(0.0, f32::max);
     ink.magnitude[i] >= 0.8 * peak
-}
-
-fn neighbours(ink: &Ink, i: usize, reach: usize) -> impl Iterator<Item = usize> {
-    let (width, height) = (ink.width, ink.height);
-    let (x, y) = (i % width, i / width);
-    (y.saturating_sub(reach)..=(y + reach).min(height - 1)).flat_map(move |ny| {
-        (x.saturating_sub(reach)..=(x + reach).min(width - 1)).map(move |nx| ny * width + nx)
-    })
 }
 
 fn gap(a: &Tint, b: &Tint) -> f32 {
