@@ -15,14 +15,22 @@ import random
 import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from grading import is_right
 from local_maestro import Failed, default_binary, installation, print_table, run_task
 
 SEED = 20261
-DIAGRAMS = ("LineIntersection", "CountingRowsAndColumns", "NestedSquares", "TouchingCircle")
+DIAGRAMS = (
+    "LineIntersection",
+    "CountingRowsAndColumns",
+    "NestedSquares",
+    "TouchingCircle",
+    "CountingCircles",
+    "CircledWord",
+    "SubwayMap",
+)
 RECEIPTS = "ReceiptTotal"
 
 
@@ -38,6 +46,8 @@ class Item:
     image: Path
     answer_kind: str
     truth: str
+    # What the question names that is to be found in the image; paraphrases have places for it.
+    names: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,14 @@ def wording_of(subtask: str, prompt_id: int) -> str:
     return subtask
 
 
+def names_of(task: dict) -> dict[str, str]:
+    """The two stations at the end of the task's id, as in `…-AC`."""
+    if task["subtask"] == "SubwayMap":
+        start, end = task["id"].rsplit("-", 1)[1]
+        return {"from": start, "to": end}
+    return {}
+
+
 def read_items(data_dir: Path) -> list[Item]:
     items = []
     for task in read_lines(data_dir / "blindtest/tasks.jsonl"):
@@ -76,6 +94,7 @@ def read_items(data_dir: Path) -> list[Item]:
                     image=data_dir / "blindtest" / task["image"],
                     answer_kind=task["answer_kind"],
                     truth=task["answer"],
+                    names=names_of(task),
                 )
             )
     for task in read_lines(data_dir / "sroie/tasks.jsonl"):
@@ -110,8 +129,11 @@ def paraphrased(items: list[Item], paraphrases: dict[str, list[str]]) -> list[st
     used: dict[str, int] = defaultdict(int)
     questions = []
     for item in items:
-        choices = paraphrases[item.wording]
-        questions.append(choices[used[item.wording] % len(choices)])
+        choices = paraphrases.get(item.wording) or [item.question]
+        question = choices[used[item.wording] % len(choices)]
+        for name, value in item.names.items():
+            question = question.replace("{" + name + "}", value)
+        questions.append(question)
         used[item.wording] += 1
     return questions
 
@@ -188,6 +210,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--maestro", type=Path, default=default_binary())
     parser.add_argument("--paraphrase", type=Path, help="JSON Lines of `kind` and `text`")
     parser.add_argument("--n", type=int, default=50, help="tasks of each kind of diagram")
+    parser.add_argument("--kinds", nargs="+", choices=(*DIAGRAMS, RECEIPTS), help="only these")
+    parser.add_argument("--split", choices=("train", "val"), help="only tasks of this split")
     parser.add_argument("--receipts", type=int, default=60)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--details", type=Path, help="write every answer here")
@@ -198,9 +222,10 @@ def main() -> int:
     args = arguments()
     every = read_items(args.data_dir)
     items: list[Item] = []
-    for kind in (*DIAGRAMS, RECEIPTS):
+    for kind in args.kinds or (*DIAGRAMS, RECEIPTS):
         count = args.receipts if kind == RECEIPTS else args.n
-        items += choose([item for item in every if item.kind == kind], count)
+        wanted = [item for item in every if item.kind == kind and args.split in (None, item.split)]
+        items += choose(wanted, count)
     asked = [(item, item.question) for item in items]
     if args.paraphrase:
         paraphrases: dict[str, list[str]] = defaultdict(list)

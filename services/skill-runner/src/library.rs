@@ -26,3 +26,7 @@ mod tests;
 #[cfg(test)]
 #[path = "counting_tests.rs"]
 mod counting_tests;
+
+#[cfg(test)]
+#[path = "library_drawing_tests.rs"]
+mod drawing_tests;

@@ -152,7 +152,7 @@ fn count_objects(question: &str, detections: Json) -> Result<StepOutput, Failure
 
 /// A box as the step of an analysis gives it.
 #[derive(Debug, Deserialize)]
-struct Box {
+struct DrawnBox {
     label: String,
     bounds: diagram::Bounds,
 }
@@ -178,7 +178,7 @@ fn readings_and_boxes(
         }
     };
     let regions: Vec<Region> = list(arguments, "regions")?;
-    let boxes: Vec<Box> = list(arguments, "boxes")?;
+    let boxes: Vec<DrawnBox> = list(arguments, "boxes")?;
     let wanted = boxes.into_iter().filter(|b| b.label == label);
     Ok((
         regions.into_iter().map(reading).collect(),

@@ -207,6 +207,7 @@ fn kind_name(kind: DiagramKind) -> &'static str {
         DiagramKind::Circles => "circles",
         DiagramKind::Pentagons => "pentagons",
         DiagramKind::RouteMap => "route-map",
+        DiagramKind::MarkedText => "marked-text",
         DiagramKind::Text => "text",
         DiagramKind::Document => "document",
         DiagramKind::Photograph => "photograph",

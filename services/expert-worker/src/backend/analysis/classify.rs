@@ -6,7 +6,7 @@ use super::geometry::quantile;
 use super::ink::{Ink, groups};
 use super::polygon::{self, outline_strokes, polygons};
 use super::strokes::{Stroke, near};
-use super::{AnalysisError, Finding, circle, grid, polyline, squares};
+use super::{AnalysisError, Finding, circle, grid, highlight, polyline, squares};
 
 /// Colours (5 bits a channel) that cover most of a picture: drawings need fewer, photographs more.
 const PHOTOGRAPH_COLOURS: usize = 48;
@@ -37,6 +37,8 @@ pub enum DiagramKind {
     Pentagons,
     /// Many coloured routes along a raster, as on a map of underground lines.
     RouteMap,
+    /// Writing of which a coloured outline encloses one character.
+    MarkedText,
     /// A few words.
     Text,
     /// A page of text.
@@ -67,6 +69,11 @@ pub fn classify(image: &RgbImage) -> Result<Finding<DiagramKind>, AnalysisError>
         && found.confidence > 0.85
     {
         return Ok(found.of_kind(DiagramKind::Grid));
+    }
+    if let Ok(found) = highlight::measure(&ink)
+        && found.value.is_word()
+    {
+        return Ok(found.of_kind(DiagramKind::MarkedText));
     }
     let pieces = groups(&ink.mask, ink.width, true);
     if let Some(found) = lettering(&ink, &pieces) {

@@ -19,6 +19,8 @@ const LEAST_INK: f32 = 0.004;
 const ON_OUTLINE: f64 = 0.85;
 /// A mark's outline is drawn in at least this share of the directions from its centre.
 const CLOSED: f64 = 0.8;
+/// Pieces of writing from which on a line is a word.
+const LEAST_LETTERS: usize = 3;
 /// Directions in which a mark is looked for.
 const DIRECTIONS: usize = 48;
 /// Writing is ink of at least this share of its own full strength.
@@ -40,6 +42,17 @@ pub struct Highlight {
     pub characters: Vec<Bounds>,
     /// Which of them is marked.
     pub index: usize,
+}
+
+impl Highlight {
+    /// Whether the line looks like a word: several pieces of about the mark's height. A figure
+    /// inside another figure is not.
+    pub(super) fn is_word(&self) -> bool {
+        let high = self.mark.height();
+        let alike = |c: &&Bounds| (0.2..1.2).contains(&(c.height() / high));
+        let letters = self.characters.iter().filter(alike).count();
+        self.characters.len() >= LEAST_LETTERS && letters * 5 >= self.characters.len() * 4
+    }
 }
 
 /// Finds the mark and the character inside it.

@@ -7,10 +7,14 @@
 mod bounds;
 mod circle;
 mod classify;
+#[cfg(test)]
+mod drawing_tests;
 mod geometry;
 mod grid;
 mod highlight;
 mod ink;
+#[cfg(test)]
+mod lettering;
 mod palette;
 mod polygon;
 mod polyline;

@@ -222,6 +222,18 @@ impl Canvas {
         });
     }
 
+    /// An upright ellipse with these half axes.
+    pub(super) fn ellipse(&mut self, ink: [u8; 3], centre: Vec2, half: Vec2, width: f64) {
+        let centre = self.place(centre);
+        let reach = half.x.max(half.y) + width;
+        self.paint(ink, &[centre], reach, |p| {
+            let (x, y) = (p.x - centre.x, p.y - centre.y);
+            let level = (x / half.x).hypot(y / half.y);
+            let slope = (x / half.x.powi(2)).hypot(y / half.y.powi(2)).max(1e-9);
+            (level * (level - 1.0) / slope).abs() <= width / 2.0
+        });
+    }
+
     pub(super) fn disc(&mut self, ink: [u8; 3], centre: Vec2, radius: f64) {
         let centre = self.place(centre);
         self.paint(ink, &[centre], radius + 1.0, |p| {

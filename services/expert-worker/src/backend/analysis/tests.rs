@@ -16,7 +16,7 @@ fn scenes(look: &Look) -> u32 {
 
 /// Solves scenes in every look, prints the accuracies, and asserts the floors: of all scenes
 /// together, and of each look alone.
-fn assert_accuracy<T: PartialEq + std::fmt::Debug>(
+pub(super) fn assert_accuracy<T: PartialEq + std::fmt::Debug>(
     what: &str,
     (all, each): (f64, f64),
     looks: &[Look],
@@ -305,6 +305,8 @@ proptest! {
             circle_contact(&image).map(|f| f.confidence),
             count_circles(&image).map(|f| f.confidence),
             count_pentagons(&image).map(|f| f.confidence),
+            highlighted_character(&image).map(|f| f.confidence),
+            route_map(&image).map(|f| f.confidence),
             classify(&image).map(|f| f.confidence),
         ];
         for share in shares.into_iter().flatten() {
