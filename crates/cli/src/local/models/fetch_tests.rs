@@ -10,10 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{
-    super::is_complete,
-    *,
-};
+use super::{super::is_complete, *};
 
 #[test]
 fn a_link_is_found_by_its_digest() {
