@@ -18,6 +18,6 @@ mod error;
 pub use error::TelemetryError;
 pub use exporter::{MetricsHandle, install_metrics};
 pub use logs::{LogFormat, TracingConfig, init_tracing};
-pub use metrics::{Counter, Gauge, GaugeHandle, Histogram, HistogramHandle, Label};
+pub use metrics::{Counter, Gauge, GaugeHandle, Held, Histogram, HistogramHandle, Label};
 pub use spans::{OtlpConfig, Span, SpanKind, SpansHandle, install_spans};
 pub use trace_context::TraceContext;

@@ -17,7 +17,7 @@ use maestro_core::{
     quote,
     registry::{Descriptor, Modality},
 };
-use maestro_telemetry::{Counter, Histogram, Label};
+use maestro_telemetry::{Counter, Gauge, Held, Histogram, Label};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{backend::Backend, images::Images};
@@ -164,6 +164,11 @@ fn admit(descriptor: &Descriptor, mut call: ExpertCall) -> Result<ExpertCall, Fa
     Ok(call)
 }
 
+/// The line of calls before a backend.
+const LINE: Label<'static> = Label::Queue("backend_permit");
+/// The calls that backends run at once.
+const PERMITS: Label<'static> = Label::Resource("backend_calls");
+
 /// Permits with a bounded line before them. A call that finds the line full, or waits too long in
 /// it, is turned away as [`FailureKind::Overloaded`].
 struct Gate {
@@ -178,6 +183,7 @@ struct Gate {
 struct Pass<'a> {
     _permit: SemaphorePermit<'a>,
     _place: Place<'a>,
+    _counted: Held,
 }
 
 struct Place<'a>(&'a AtomicU32);
@@ -191,6 +197,8 @@ impl Drop for Place<'_> {
 impl Gate {
     fn new(capacity: u32, max_waiting: u32) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(usize::MAX);
+        // A process may serve several experts; their permits add up.
+        Gauge::PermitsLimit.add(f64::from(capacity), &[PERMITS]);
         Self {
             permits: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
             capacity,
@@ -215,15 +223,24 @@ impl Gate {
             return Err(overloaded("the line of waiting calls is full"));
         }
         let began = Instant::now();
+        let waiting = Gauge::QueueDepth.hold(&[LINE]);
         let permit = match tokio::time::timeout(wait, self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => return Err(overloaded("no permit came free in time")),
         };
-        Histogram::QueueWait.record_duration(began.elapsed(), &[Label::Queue("backend_permit")]);
+        drop(waiting);
+        Histogram::QueueWait.record_duration(began.elapsed(), &[LINE]);
         Ok(Pass {
             _permit: permit,
             _place: place,
+            _counted: Gauge::PermitsInUse.hold(&[PERMITS]),
         })
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        Gauge::PermitsLimit.subtract(f64::from(self.capacity), &[PERMITS]);
     }
 }
 

@@ -15,7 +15,7 @@ use maestro_core::{
     registry::{Instance, Limits},
 };
 use maestro_proto::v1;
-use maestro_telemetry::{Gauge, Histogram, Label};
+use maestro_telemetry::{Gauge, Held, Histogram, Label};
 use maestro_wire::FromProto;
 use rand::Rng;
 use tokio::sync::Notify;
@@ -93,11 +93,12 @@ impl Expert {
         departed
     }
 
-    /// Forgets every instance; returns their connections.
+    /// Forgets every instance, as the registry has forgotten the expert; returns their connections.
     pub(super) fn clear(&self) -> Vec<Arc<Connection>> {
         let departed = lock(&self.table).sync(&[], |_| None);
         self.freed.notify_waiters();
-        self.export_breakers();
+        // No value, rather than the 0 of an expert that nobody serves.
+        self.export([f64::NAN; 3]);
         departed
     }
 
@@ -124,8 +125,7 @@ impl Expert {
             match self.select(tried) {
                 Selection::Full => {}
                 selection => {
-                    Histogram::QueueWait
-                        .record_duration(began.elapsed(), &[Label::Queue("expert_permit")]);
+                    Histogram::QueueWait.record_duration(began.elapsed(), &[LINE]);
                     self.pass_on();
                     return self.acquired(selection);
                 }
@@ -203,17 +203,25 @@ impl Expert {
 
     fn export_breakers(&self) {
         let counts = lock(&self.table).breakers(self.epoch.elapsed());
+        self.export(counts.map(f64::from));
+    }
+
+    fn export(&self, counts: [f64; 3]) {
         for (state, count) in ["closed", "open", "half_open"].into_iter().zip(counts) {
-            Gauge::BreakerInstances.set(
-                f64::from(count),
-                &[Label::Expert(self.name.as_str()), Label::State(state)],
-            );
+            let labels = [Label::Expert(self.name.as_str()), Label::State(state)];
+            Gauge::BreakerInstances.set(count, &labels);
         }
     }
 }
 
+/// The line of calls whose expert has no free permit.
+const LINE: Label<'static> = Label::Queue("expert_permit");
+
 /// A place in the line.
-struct Place<'a>(&'a AtomicUsize);
+struct Place<'a> {
+    waiting: &'a AtomicUsize,
+    _counted: Held,
+}
 
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize, limit: usize) -> Option<Self> {
@@ -221,13 +229,16 @@ impl<'a> Place<'a> {
             waiting.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Self(waiting))
+        Some(Self {
+            waiting,
+            _counted: Gauge::QueueDepth.hold(&[LINE]),
+        })
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

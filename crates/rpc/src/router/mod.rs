@@ -223,6 +223,7 @@ impl Experts for ExpertRouter {
             format!("{} {}", call.capability, call.expert),
         );
         span.set("gen_ai.operation.name", call.capability.to_string());
+        span.set("gen_ai.provider.name", PROVIDER);
         span.set("gen_ai.request.model", call.expert.to_string());
         let result = span.scope(self.route(&call)).await;
         let outcome = result
@@ -242,6 +243,9 @@ impl Experts for ExpertRouter {
         result.map(|reply| *reply)
     }
 }
+
+/// Who answers, in the GenAI semantic conventions: experts are reached through Maestro alone.
+const PROVIDER: &str = "maestro";
 
 /// Names and units of the GenAI semantic conventions of OpenTelemetry.
 fn usage_of(span: &mut Span, usage: &Usage) {

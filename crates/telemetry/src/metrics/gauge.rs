@@ -50,6 +50,14 @@ impl Gauge {
         self.update(labels, |gauge| gauge.decrement(amount));
     }
 
+    /// Adds one to the series of `labels` for as long as the result lives: a permit that is taken,
+    /// a place in a queue.
+    pub fn hold(self, labels: &[Label<'_>]) -> Held {
+        let handle = self.handle(labels);
+        handle.add(1.0);
+        Held(handle)
+    }
+
     /// The series of `labels`, for a path too hot to look it up each time. Get it after
     /// [`crate::install_metrics`].
     pub fn handle(self, labels: &[Label<'_>]) -> GaugeHandle {
@@ -62,6 +70,16 @@ impl Gauge {
     fn update(self, labels: &[Label<'_>], apply: impl FnOnce(metrics::Gauge)) {
         let key = key(self.name(), labels);
         metrics::with_recorder(|recorder| apply(recorder.register_gauge(&key, &METADATA)));
+    }
+}
+
+/// One that counts in a [`Gauge`] until it is dropped.
+#[derive(Debug)]
+pub struct Held(GaugeHandle);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.subtract(1.0);
     }
 }
 

@@ -47,7 +47,7 @@ mod label;
 use metrics::{Key, Level, Metadata};
 
 pub use counter::Counter;
-pub use gauge::{Gauge, GaugeHandle};
+pub use gauge::{Gauge, GaugeHandle, Held};
 pub use histogram::{Histogram, HistogramHandle};
 pub use label::Label;
 

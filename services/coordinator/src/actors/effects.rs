@@ -140,6 +140,8 @@ impl World {
             SpanKind::Internal,
             format!("skill {}", candidate.skill.name),
         );
+        span.set("gen_ai.operation.name", "execute_tool");
+        span.set("gen_ai.tool.name", candidate.skill.name.to_string());
         span.set("maestro.skill", candidate.skill.name.to_string());
         span.set("maestro.expert", invocation.pair.expert.to_string());
         let observation = if candidate.skill.direct {

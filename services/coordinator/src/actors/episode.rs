@@ -97,6 +97,8 @@ impl Actor for EpisodeActor {
             },
         );
         let mut span = Span::under(Some(trace), false, SpanKind::Internal, "episode");
+        span.set("gen_ai.operation.name", "invoke_agent");
+        span.set("gen_ai.agent.name", "maestro");
         span.set("maestro.episode.id", spec.id.to_string());
         Ok(EpisodeState {
             episode: Episode::new(spec),

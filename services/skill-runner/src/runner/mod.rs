@@ -39,7 +39,7 @@ use maestro_core::{
 };
 use maestro_rpc::{Drainable, ServiceStatus};
 use maestro_skills::{Dispatched, Evidence, Skill, Solver};
-use maestro_telemetry::{Histogram, Label};
+use maestro_telemetry::{Gauge, Histogram, Label};
 use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -62,6 +62,9 @@ const MAX_EVIDENCE_CHARS: usize = 1000;
 const MAX_EVIDENCE: usize = 32;
 /// Longest time of the look at the image before the choice of a solver.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Permits of runs.
+const RUNS: Label<'static> = Label::Resource("skill_runs");
 
 /// Limits of a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +105,7 @@ impl Runner {
         snapshots: watch::Receiver<Arc<Snapshot>>,
         config: RunnerConfig,
     ) -> Self {
+        Gauge::PermitsLimit.set(f64::from(config.max_concurrent_runs), &[RUNS]);
         Self {
             experts,
             blobs,
@@ -364,6 +368,7 @@ impl Skills for Runner {
             let message = format!("{} runs are under way", self.config.max_concurrent_runs);
             return Err(Failure::new(FailureKind::Overloaded, message));
         };
+        let _counted = Gauge::PermitsInUse.hold(&[RUNS]);
         let began = Instant::now();
         let run = Arc::new(run);
         let observation = self.observe(Arc::clone(&run)).await;

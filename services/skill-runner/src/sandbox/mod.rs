@@ -37,6 +37,9 @@ pub use self::{
     error::SandboxError,
 };
 
+/// Permits of programs.
+const PROGRAMS: Label<'static> = Label::Resource("sandbox_programs");
+
 /// A program and what it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
@@ -122,6 +125,8 @@ impl Sandbox {
     pub async fn open(config: SandboxConfig) -> Result<Self, SandboxError> {
         let layers = check_layers(&config, &layers())?;
         let runtime = Runtime::discover(config.interpreter.as_deref()).await?;
+        let most = u32::try_from(config.max_concurrent).unwrap_or(u32::MAX);
+        Gauge::PermitsLimit.set(f64::from(most), &[PROGRAMS]);
         Ok(Self {
             runtime: Arc::new(runtime),
             layers,
@@ -144,6 +149,7 @@ impl Sandbox {
         let sandbox = self.clone();
         let work = tokio::spawn(async move {
             let _permit = permit;
+            let _counted = Gauge::PermitsInUse.hold(&[PROGRAMS]);
             let began = Instant::now();
             let result = sandbox.execute(program, cancelled).await;
             let outcome = result.as_ref().map_or("failed", |done| done.exit.name());
