@@ -9,7 +9,7 @@ use crate::{
 ///
 /// Every call is counted at the skill's token bounds, themselves capped by the expert's limits.
 /// A helper call is counted at the dearest serving expert that has the capability, since which
-/// one answers is decided at the call.
+/// one answers is decided at the call; helpers that the skill can do without count too.
 pub fn upper_bound(snapshot: &Snapshot, candidate: &Candidate<'_>) -> Option<MicroUsd> {
     let bounds = &candidate.skill.bounds;
     let own = call_bound(candidate.expert, bounds)?.times(u64::from(bounds.expert_calls));
@@ -17,6 +17,7 @@ pub fn upper_bound(snapshot: &Snapshot, candidate: &Candidate<'_>) -> Option<Mic
         .skill
         .helpers
         .iter()
+        .chain(&candidate.skill.optional_helpers)
         .flat_map(|capability| snapshot.with_capability(capability))
         .map(|helper| call_bound(helper, bounds))
         .try_fold(MicroUsd::ZERO, |dearest, bound| {

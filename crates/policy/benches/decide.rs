@@ -47,6 +47,7 @@ fn snapshot(experts: usize, skills: usize) -> Snapshot {
             bundle: Digest::of(&[]),
             requires: ["chat".parse().unwrap()].into(),
             helpers: [].into(),
+            optional_helpers: [].into(),
             images: ImageNeed::Optional,
             expert_reads_images: true,
             answer_kinds: [].into(),

@@ -44,6 +44,7 @@ pub(crate) fn skill(
         bundle: Digest::of(name.as_bytes()),
         requires: requires.iter().map(|c| c.parse().unwrap()).collect(),
         helpers: [].into(),
+        optional_helpers: [].into(),
         images: ImageNeed::Required,
         expert_reads_images: true,
         answer_kinds: [].into(),

@@ -252,6 +252,7 @@ pub(crate) mod tests {
                 bundle: Digest::of(name.as_bytes()),
                 requires: [Capability::new("chat").unwrap()].into(),
                 helpers: [].into(),
+                optional_helpers: [].into(),
                 images: ImageNeed::Optional,
                 expert_reads_images: false,
                 answer_kinds: [].into(),

@@ -118,6 +118,7 @@ impl Skill {
             bundle: Digest::of(&bundle),
             requires: needs.requires,
             helpers: needs.helpers,
+            optional_helpers: needs.optional_helpers,
             images: own.images,
             expert_reads_images: own
                 .expert_reads_images
@@ -362,20 +363,26 @@ fn finite(place: &Place<'_>, values: impl IntoIterator<Item = f32>) -> Result<()
     Err(place.invalid("weights are -1000 to 1000"))
 }
 
-/// The capabilities that the steps need of the pair's expert and of helpers.
+/// The capabilities that the steps need of the pair's expert and call of helpers.
 struct Needs {
     requires: BTreeSet<Capability>,
     helpers: BTreeSet<Capability>,
+    /// Those that only optional steps call.
+    optional_helpers: BTreeSet<Capability>,
 }
 
 impl Needs {
     fn of(own: &SkillFile, solvers: &[Solver], dispatch: &Dispatch) -> Self {
         let mut requires: BTreeSet<Capability> = own.requires.iter().cloned().collect();
         let mut helpers = BTreeSet::new();
+        let mut optional_helpers = BTreeSet::new();
         for step in solvers.iter().flat_map(|solver| &solver.steps) {
             match &step.action {
                 Action::Ask(_) => requires.extend(Capability::new(CHAT)),
                 Action::Expert(call) => requires.extend([call.capability.clone()]),
+                Action::Helper(call) if step.optional => {
+                    optional_helpers.insert(call.capability.clone());
+                }
                 Action::Helper(call) => helpers.extend([call.capability.clone()]),
                 Action::Image(_) | Action::Tool(_) | Action::Extract(_) | Action::Run(_) => {}
             }
@@ -384,11 +391,17 @@ impl Needs {
             let side = if probe.own_expert {
                 &mut requires
             } else {
-                &mut helpers
+                // Without it the words decide alone.
+                &mut optional_helpers
             };
             side.insert(probe.capability.clone());
         }
-        Self { requires, helpers }
+        optional_helpers.retain(|helper| !helpers.contains(helper));
+        Self {
+            requires,
+            helpers,
+            optional_helpers,
+        }
     }
 }
 

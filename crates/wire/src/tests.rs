@@ -357,6 +357,7 @@ fn registry_entries_survive_with_the_same_digest() {
         bundle: Digest::of(b"bundle"),
         requires: ["chat".parse().unwrap()].into(),
         helpers: ["detect".parse().unwrap()].into(),
+        optional_helpers: ["ocr".parse().unwrap()].into(),
         images: ImageNeed::Required,
         expert_reads_images: true,
         answer_kinds: ["integer".to_owned()].into(),

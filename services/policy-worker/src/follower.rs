@@ -224,6 +224,7 @@ mod tests {
             bundle: Digest::of(&[]),
             requires: ["chat".parse().unwrap()].into(),
             helpers: helpers.iter().map(|h| h.parse().unwrap()).collect(),
+            optional_helpers: [].into(),
             images: ImageNeed::Optional,
             expert_reads_images: false,
             answer_kinds: BTreeSet::new(),

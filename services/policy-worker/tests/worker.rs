@@ -87,6 +87,7 @@ impl World {
             bundle: Digest::of(&[]),
             requires: [capability.parse().unwrap()].into(),
             helpers: [].into(),
+            optional_helpers: [].into(),
             images: ImageNeed::Optional,
             expert_reads_images: false,
             answer_kinds: [].into(),

@@ -58,6 +58,9 @@ pub struct SkillHeader {
     pub requires: BTreeSet<Capability>,
     /// Capabilities that some serving expert must have.
     pub helpers: BTreeSet<Capability>,
+    /// Capabilities that it also calls where an expert serves them, and can do without.
+    #[serde(default)]
+    pub optional_helpers: BTreeSet<Capability>,
     /// What it does with images.
     pub images: ImageNeed,
     /// Whether the pair's expert itself looks at the images (else a helper or a tool does).
@@ -76,7 +79,7 @@ impl SkillHeader {
     /// Checks every field against its limit.
     pub fn validate(&self) -> Result<(), CoreError> {
         check_description(&self.description)?;
-        if self.direct && !self.helpers.is_empty() {
+        if self.direct && !(self.helpers.is_empty() && self.optional_helpers.is_empty()) {
             return Err(CoreError::invalid(
                 "helpers",
                 "a direct skill has no helpers",

@@ -30,6 +30,7 @@ fn skill(name: &str, requires: &[&str], helpers: &[&str], images: ImageNeed) -> 
         bundle: Digest::of(name.as_bytes()),
         requires: requires.iter().map(|c| capability(c)).collect(),
         helpers: helpers.iter().map(|c| capability(c)).collect(),
+        optional_helpers: [].into(),
         images,
         expert_reads_images: true,
         answer_kinds: BTreeSet::new(),

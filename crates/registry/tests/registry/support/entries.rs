@@ -32,6 +32,7 @@ pub(crate) fn skill(name: &str, description: &str) -> SkillHeader {
         bundle: Digest::of(description.as_bytes()),
         requires: [Capability::new("chat").unwrap()].into(),
         helpers: [].into(),
+        optional_helpers: [].into(),
         images: ImageNeed::Optional,
         expert_reads_images: false,
         answer_kinds: [].into(),
