@@ -30,11 +30,19 @@ fn every_skill_is_valid_and_says_what_it_needs() {
     assert_eq!(
         names,
         [
+            "chart-problem",
+            "code-problem",
             "counting-problem",
             "diagram-reasoning",
             "direct",
+            "embodied-scene",
+            "geometry-problem",
+            "multiple-choice",
             "ocr-problem",
-            "word-problem"
+            "perception-problem",
+            "science-problem",
+            "text-in-image",
+            "word-problem",
         ]
     );
     for (skill, (folder, _)) in skills.iter().zip(FOLDERS) {
@@ -64,22 +72,31 @@ fn every_skill_is_valid_and_says_what_it_needs() {
             header.bounds.expert_calls,
         )
     };
-    assert_eq!(
-        needs("direct"),
-        ("chat".into(), ImageNeed::Optional, true, 1)
-    );
-    assert_eq!(
-        needs("ocr-problem"),
-        ("ocr".into(), ImageNeed::Required, false, 1)
-    );
-    assert_eq!(
-        needs("diagram-reasoning"),
-        ("analyze".into(), ImageNeed::Required, false, 2)
-    );
-    assert_eq!(
-        needs("word-problem"),
-        ("chat".into(), ImageNeed::None, false, 1)
-    );
+    use ImageNeed::{None, Optional, Required};
+    for (skill, requires, images, direct, calls) in [
+        ("chart-problem", "chat", Required, false, 2),
+        ("code-problem", "chat", Optional, false, 3),
+        ("diagram-reasoning", "analyze", Required, false, 2),
+        ("direct", "chat", Optional, true, 1),
+        ("embodied-scene", "chat", Required, false, 1),
+        ("geometry-problem", "chat", Required, false, 4),
+        ("multiple-choice", "chat", Optional, false, 3),
+        ("ocr-problem", "ocr", Required, false, 1),
+        ("perception-problem", "chat", Required, false, 3),
+        ("science-problem", "chat", Required, false, 3),
+        ("text-in-image", "chat", Required, false, 2),
+        ("word-problem", "chat", None, false, 1),
+    ] {
+        assert_eq!(
+            needs(skill),
+            (requires.into(), images, direct, calls),
+            "{skill}"
+        );
+        assert!(
+            named(skill).header().helpers.is_empty(),
+            "{skill} lives without helpers"
+        );
+    }
 }
 
 /// Runs of five words, as `scripts/hash_prompts.py` defines them.
