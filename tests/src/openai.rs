@@ -1,7 +1,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,8 +13,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::process::{SandboxError, io_error};
 
-/// A real HTTP server with the chat endpoint of the OpenAI protocol. It answers every question
-/// with the same text, after a delay that the test sets.
+/// A real HTTP server with the chat endpoint of the OpenAI protocol. It answers by a rule, after a
+/// delay that the test sets, and keeps what it was sent.
 pub struct ChatServer {
     /// Where it listens.
     pub address: SocketAddr,
@@ -22,25 +22,41 @@ pub struct ChatServer {
     task: JoinHandle<()>,
 }
 
+/// The reply to the body of a request.
+type Answer = dyn Fn(&Value) -> String + Send + Sync;
+
 struct ChatState {
-    answer: String,
+    answer: Box<Answer>,
+    requests: Mutex<Vec<Value>>,
     delay_ms: AtomicU64,
     calls: AtomicUsize,
     finished: AtomicUsize,
 }
 
 impl ChatServer {
-    /// Starts a server on a free port of loopback.
+    /// Starts a server on a free port of loopback that gives everybody the same answer.
     ///
     /// # Errors
     /// Where it cannot listen.
     pub async fn start(answer: &str) -> Result<Self, SandboxError> {
+        let answer = answer.to_owned();
+        Self::answering(move |_| answer.clone()).await
+    }
+
+    /// Starts a server that answers the body of each request by `answer`.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    pub async fn answering(
+        answer: impl Fn(&Value) -> String + Send + Sync + 'static,
+    ) -> Result<Self, SandboxError> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(io_error("the chat server"))?;
         let address = listener.local_addr().map_err(io_error("the chat server"))?;
         let state = Arc::new(ChatState {
-            answer: answer.to_owned(),
+            answer: Box::new(answer),
+            requests: Mutex::default(),
             delay_ms: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
@@ -72,6 +88,12 @@ impl ChatServer {
         self.state.delay_ms.store(millis, Ordering::SeqCst);
     }
 
+    /// Bodies of the requests so far, in the order in which they came.
+    pub fn requests(&self) -> Vec<Value> {
+        let requests = self.state.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Calls that came in.
     pub fn calls(&self) -> usize {
         self.state.calls.load(Ordering::SeqCst)
@@ -94,16 +116,22 @@ fn tracing_free(error: &std::io::Error) {
     eprintln!("chat server: {error}");
 }
 
-async fn complete(State(state): State<Arc<ChatState>>, Json(_): Json<Value>) -> Json<Value> {
+async fn complete(State(state): State<Arc<ChatState>>, Json(body): Json<Value>) -> Json<Value> {
     state.calls.fetch_add(1, Ordering::SeqCst);
     let delay = state.delay_ms.load(Ordering::SeqCst);
+    let answer = (state.answer)(&body);
+    state
+        .requests
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(body);
     tokio::time::sleep(Duration::from_millis(delay)).await;
     state.finished.fetch_add(1, Ordering::SeqCst);
     Json(json!({
         "id": "1", "object": "chat.completion", "model": "test",
         "choices": [{
             "index": 0, "finish_reason": "stop",
-            "message": { "role": "assistant", "content": state.answer }
+            "message": { "role": "assistant", "content": answer }
         }],
         "usage": { "prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12 }
     }))
