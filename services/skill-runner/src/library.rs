@@ -20,13 +20,4 @@ pub fn library() -> Result<Vec<Skill>, SkillError> {
 }
 
 #[cfg(test)]
-#[path = "library_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "counting_tests.rs"]
-mod counting_tests;
-
-#[cfg(test)]
-#[path = "library_drawing_tests.rs"]
-mod drawing_tests;

@@ -168,3 +168,47 @@ contracts! {
     multiple_choice: "multiple-choice" / "vote", "Which is the colour of the sea?", options(), "B" => "B", vec![vec![]; 3], 0;
     code: "code-problem" / "program", "Write double(x).", AnswerKind::Program, "-" => "def double(x):\n    return 2 * x", vec![vec![]; 3], 0;
 }
+
+#[tokio::test]
+async fn an_expert_that_names_no_part_answers_from_the_whole() {
+    let installation = Installation::start(true, |request| {
+        let choosing = words(request).contains("four fractions");
+        if choosing {
+            "Left of her."
+        } else {
+            "Answer: A"
+        }
+        .to_owned()
+    })
+    .await;
+    let skill = skill("perception-problem");
+    let observation = installation.run(&skill, "Whose hat?", options(), 1).await;
+    assert_eq!(observation.answer_text(), "A");
+    let requests = installation.server.requests();
+    assert_eq!(requests.iter().map(images).collect::<Vec<_>>(), whole(2));
+    assert!(!words(&requests[1]).contains("the second a part"));
+}
+
+#[tokio::test]
+async fn a_science_question_shows_all_of_several_images() {
+    let installation = Installation::start(true, |request| reply(request, "C")).await;
+    let skill = skill("science-problem");
+    let observation = installation.run(&skill, "Which grew?", options(), 2).await;
+    assert_eq!(observation.answer_text(), "C");
+    let requests = installation.server.requests();
+    let sent: Vec<_> = requests.iter().map(images).collect();
+    assert_eq!(sent, [vec![WHOLE], vec![WHOLE, WHOLE]]);
+}
+
+#[tokio::test]
+async fn the_letter_of_the_majority_wins() {
+    let installation = Installation::start(false, |request| {
+        let letter = if request["seed"] == 1 { "A" } else { "B" };
+        format!("Answer: {letter}")
+    })
+    .await;
+    let skill = skill("multiple-choice");
+    let observation = installation.run(&skill, "Which?", options(), 0).await;
+    assert_eq!(observation.answer_text(), "B");
+    assert!(observation.confidence() < 0.7, "two of three");
+}

@@ -6,7 +6,7 @@ use maestro_core::{
     expert_call::{Detection, ExpertCall, ExpertReply, Finding, TextRegion},
 };
 
-use super::tests::{run, value};
+use super::workflows::{run, value};
 use crate::runner::testing::found;
 
 fn finding(value: &str) -> Finding {

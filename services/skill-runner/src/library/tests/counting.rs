@@ -7,14 +7,11 @@ use maestro_core::{
 };
 use maestro_skills::Skill;
 
-use super::library;
+use super::named;
 use crate::runner::testing::Bench;
 
 fn skill() -> Skill {
-    let mut skills = library().unwrap().into_iter();
-    skills
-        .find(|skill| skill.name().as_str() == "counting-problem")
-        .unwrap()
+    named("counting-problem")
 }
 
 /// A bench whose expert `spotter` finds two dogs, one of them twice, and something unsure.
