@@ -51,6 +51,18 @@ fn needs_and_bounds_follow_from_the_steps() {
 }
 
 #[test]
+fn helpers_of_optional_steps_alone_are_not_needed() {
+    let optional = "description: o\nsteps:\n  a:\n    helper: {capability: ocr}\n    optional: true\n  b:\n    helper: {capability: caption}\n    optional: true\n  c:\n    helper: {capability: caption}\nanswer: {text: '{{ a.text }}{{ b.text }}{{ c.text }}'}\n";
+    let header = skill(&[("solvers/one.yaml", optional)]).unwrap().header();
+    let set = |name: &str| BTreeSet::from([Capability::new(name).unwrap()]);
+    assert_eq!(
+        (header.helpers, header.optional_helpers),
+        (set("caption"), set("ocr"))
+    );
+    assert_eq!(header.bounds.helper_calls, 3);
+}
+
+#[test]
 fn bad_headers_are_refused() {
     let files = |yaml: &'static str| {
         skill(&[
