@@ -144,6 +144,18 @@ def check_expression(expression: Expression, names: Names) -> list[str]:
     return wrong
 
 
+def check_bound(expression: Expression) -> list[str]:
+    """What of an alert is not bound to a namespace, or to Maestro's own etcd."""
+    wrong = []
+    for selector in selectors(promql_parser.parse(expression.text)):
+        matchers = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+        if matchers.get("namespace") != ".+":
+            wrong.append(f'{selector.name} lacks namespace=~".+", which the chart replaces')
+        if selector.name.startswith("etcd_") and matchers.get("job") != "etcd":
+            wrong.append(f'{selector.name} lacks job="etcd"')
+    return wrong
+
+
 def read_dashboard(path: Path) -> tuple[list[Expression], list[str]]:
     """A dashboard's expressions, and what is wrong with its frame and panels."""
     board = json.loads(path.read_text())
@@ -239,6 +251,8 @@ def main() -> None:
     asked = [expression for path in runbooks for expression in read_runbook(path)]
     for expression in panels + alerts + asked:
         wrong += [f"{expression.where}: {text}" for text in check_expression(expression, names)]
+    for expression in alerts:
+        wrong += [f"{expression.where}: {text}" for text in check_bound(expression)]
     known = {expression.where.split(": ")[1] for expression in alerts} | {"README"}
     wrong += [
         f"docs/runbooks/{path.name}: there is no such alert"
