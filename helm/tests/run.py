@@ -8,7 +8,7 @@ itself and against Kubernetes' schemas, values that must be refused, and checks 
 Then, once, checkov. `install-helm.sh` fetches helm, `requirements.txt` lists the rest.
 
 FOLDER holds schemas of custom kinds as GROUP/KIND_VERSION.json, the layout of datreeio/CRDs-catalog;
-without it ScaledObject, ServiceMonitor, PodMonitor and PrometheusRule are not checked against theirs.
+crd-schemas beside this file has those of ScaledObject, ServiceMonitor, PodMonitor and PrometheusRule.
 """
 
 import argparse
@@ -75,9 +75,9 @@ def lint(helm: Helm, report: Report) -> None:
         report.expect(f"lint {values.name}", attempt(helm.lint, values))
 
 
-def matrix(helm: Helm, report: Report, schemas: Path | None) -> None:
+def matrix(helm: Helm, report: Report, schemas: Path) -> None:
     """Every set of values on every version of Kubernetes."""
-    custom_kinds: dict[str, int] = {}
+    custom_kinds: set[str] = set()
     for values in VALUES:
         for kube in [OLDEST, *(f"1.{minor}.0" for minor in MINORS)]:
             what = f"{values.name} on {kube}"
@@ -93,17 +93,13 @@ def matrix(helm: Helm, report: Report, schemas: Path | None) -> None:
             for manifest in manifests:
                 group = manifest["apiVersion"].split("/")[0]
                 if group in CUSTOM:
-                    if schemas:
-                        custom_kinds[manifest["kind"]] = custom_kinds.get(manifest["kind"], 0) + 1
-                        report.expect(f"{what}: {identity(manifest)}", against_custom(manifest, schemas))
+                    custom_kinds.add(manifest["kind"])
+                    report.expect(f"{what}: {identity(manifest)}", against_custom(manifest, schemas))
                 elif kube != OLDEST:
                     report.expect(f"{what}: {identity(manifest)}", against_core(json.dumps(manifest), kube))
-    if schemas:
-        wanted = {"ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
-        missing = wanted - set(custom_kinds)
-        report.expect("custom kinds", f"none rendered of {missing}" if missing else None)
-    else:
-        print("custom kinds: NOT checked against their schemas (no --crd-schemas)")
+    wanted = {"ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
+    missing = wanted - custom_kinds
+    report.expect("custom kinds", f"none rendered of {missing}" if missing else None)
 
 
 @lru_cache(maxsize=None)
@@ -227,7 +223,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--helm", type=Path, action="append", required=True, help="a helm program")
-    parser.add_argument("--crd-schemas", type=Path, help="schemas of custom kinds")
+    schemas = HERE / "crd-schemas"
+    parser.add_argument("--crd-schemas", type=Path, default=schemas, help="schemas of custom kinds")
     parts = ["lint", "matrix", "rejections", "settings", "checkov"]
     parser.add_argument("--only", choices=parts, action="append", help="run this part")
     arguments = parser.parse_args()
