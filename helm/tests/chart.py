@@ -31,9 +31,15 @@ class Helm:
         """Lint the chart with a file of values; warnings count."""
         self._run("lint", str(CHART), "--strict", "--values", str(values))
 
-    def text(self, *values: Path | str | dict, kube: str = "1.34.0", chart: Path = CHART) -> str:
+    def text(
+        self,
+        *values: Path | str | dict,
+        kube: str = "1.34.0",
+        chart: Path = CHART,
+        release: str = RELEASE,
+    ) -> str:
         """The manifests as text. Values are files or mappings, later ones win."""
-        command = ["template", RELEASE, str(chart), "--namespace", NAMESPACE, "--kube-version", kube]
+        command = ["template", release, str(chart), "--namespace", NAMESPACE, "--kube-version", kube]
         documents = []
         for value in values:
             if isinstance(value, dict):

@@ -103,7 +103,8 @@ def check_names_and_labels_are_valid(rendered: Rendered) -> None:
         assert metadata["namespace"] == "answers", metadata["name"]
         for key in ("name", "instance", "version", "managed-by"):
             assert f"app.kubernetes.io/{key}" in metadata["labels"], metadata["name"]
-        for value in metadata["labels"].values():
+        for key, value in metadata["labels"].items():
+            assert isinstance(value, str), (metadata["name"], key, value)
             assert len(value) <= 63, metadata["name"]
 
 
@@ -117,7 +118,7 @@ def check_selectors_are_apart(rendered: Rendered) -> None:
                 selector = {"matchLabels": selector}
             found = [pod for pod, labels in templates.items() if selects(selector, labels)]
             assert len(found) == 1, (kind, name, found)
-            assert name in (found[0], f"{found[0]}-headless"), (kind, name, found)
+            assert name in (found[0], f"{found[0]}-headless", f"{found[0]}-metrics"), (kind, name, found)
 
 
 def check_service_ports(rendered: Rendered) -> None:

@@ -16,7 +16,7 @@ class Network:
 
     def may_call(self, caller: str, callee: str, port: int) -> bool:
         """Whether a pod of the component `caller` reaches `port` of one of `callee`. `OUTSIDE` is any
-        address that is no pod of the release."""
+        address that is no pod of the release; `expert/KEY` is the pod of one expert."""
         return self._out(caller, callee, port) and self._in(caller, callee, port)
 
     def _labels(self, component: str) -> dict | None:
@@ -25,12 +25,12 @@ class Network:
         return self._pod(component)["metadata"]["labels"]
 
     def _pod(self, component: str) -> Manifest:
-        found = [
-            pod
-            for pod in pods(self.manifests).values()
-            if pod["metadata"]["labels"]["app.kubernetes.io/component"] == component
-        ]
-        return found[0]
+        part, _, expert = component.partition("/")
+        for pod in pods(self.manifests).values():
+            labels = pod["metadata"]["labels"]
+            if labels["app.kubernetes.io/component"] == part and expert in ("", labels.get("maestro/expert")):
+                return pod
+        raise KeyError(component)
 
     def _rules(self, component: str, direction: str) -> tuple[bool, list[dict]]:
         """Whether any policy holds the pod back, and what the policies let through."""

@@ -17,7 +17,7 @@
 endpoints:
   {{- include "maestro.etcdEndpoints" . | nindent 2 }}
 prefix: {{ .Values.etcd.prefix }}
-lease_ttl_s: {{ .Values.etcd.leaseTtlSeconds }}
+lease_ttl_s: {{ int64 .Values.etcd.leaseTtlSeconds }}
 {{- with .Values.etcd.external.tls }}
 {{- if and .enabled (not $.Values.etcd.enabled) }}
 tls:

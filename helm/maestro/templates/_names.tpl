@@ -34,10 +34,21 @@
 {{- printf "%s.%s.svc.%s" (index . 1) $root.Release.Namespace $root.Values.clusterDomain -}}
 {{- end -}}
 
+{{/* The port of an address: (list "https://host/path" 443). The last one where the address names none. */}}
+{{- define "maestro.port" -}}
+{{- $host := (urlParse (index . 0)).host -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (toString (index . 1)) -}}
+{{- end -}}
+
+{{/* The same, with the port of the address's scheme. */}}
+{{- define "maestro.schemePort" -}}
+{{- include "maestro.port" (list . (ternary "80" "443" (hasPrefix "http://" .))) -}}
+{{- end -}}
+
 {{/* What selects every pod of the release. */}}
 {{- define "maestro.selector" -}}
-app.kubernetes.io/name: {{ include "maestro.chartName" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "maestro.chartName" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* What selects the pods of a part: (list root "component"), or with an expert's key after it. */}}
@@ -46,29 +57,30 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- if gt (len .) 2 }}
 {{- with index . 2 }}
-maestro/expert: {{ . }}
+maestro/expert: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{/* Labels of an object, which may change with a version; pods get only what selects them. */}}
 {{- define "maestro.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: maestro
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
-{{/* The metadata of an object: dict root, name, component, and if there are any expert, annotations. */}}
+{{/* The metadata of an object: dict root, name, component, and if there are any expert, labels, annotations.
+     Values are quoted, since a name such as 123 or null would be read as something else. */}}
 {{- define "maestro.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "maestro.partSelector" (list .root .component (.expert | default "")) | nindent 2 }}
   {{- include "maestro.labels" .root | nindent 2 }}
+  {{- with merge (dict) (.labels | default dict) .root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -39,6 +39,7 @@
 {{- end -}}
 
 {{- range $part := $all -}}
+{{- include "maestro.refuseNull" $part -}}
 {{- $_ := set $part "root" $root -}}
 {{- if hasSuffix "expert" $part.component -}}
 {{- $_ := set $part "program" "maestro-expert-worker" -}}

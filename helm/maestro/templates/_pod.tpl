@@ -72,10 +72,10 @@ lifecycle:
 {{- if and .existingSecret (not $.root.Values.etcd.enabled) }}
 - name: MAESTRO_ETCD_USER
   valueFrom:
-    secretKeyRef: { name: {{ .existingSecret }}, key: {{ .usernameKey }} }
+    secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .usernameKey }} }
 - name: MAESTRO_ETCD_PASSWORD
   valueFrom:
-    secretKeyRef: { name: {{ .existingSecret }}, key: {{ .passwordKey }} }
+    secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .passwordKey }} }
 {{- end }}
 {{- end }}
 {{- if and (eq .component "coordinator") (eq .root.Values.blobs.type "s3") }}
@@ -93,10 +93,10 @@ lifecycle:
 {{- if .existingSecret }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
-    secretKeyRef: { name: {{ .existingSecret }}, key: {{ .accessKeyIdKey }} }
+    secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .accessKeyIdKey }} }
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
-    secretKeyRef: { name: {{ .existingSecret }}, key: {{ .secretAccessKeyKey }} }
+    secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .secretAccessKeyKey }} }
 {{- end }}
 {{- end }}
 {{- end }}
@@ -141,14 +141,14 @@ lifecycle:
 {{- if include "maestro.hasEtcdTls" .root }}
 - name: etcd-tls
   secret:
-    secretName: {{ .root.Values.etcd.external.tls.existingSecret }}
+    secretName: {{ .root.Values.etcd.external.tls.existingSecret | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if and (eq .component "coordinator") (eq .root.Values.blobs.type "volume") }}
 - name: data
   {{- if .root.Values.blobs.volume.persistence }}
   persistentVolumeClaim:
-    claimName: {{ .root.Values.blobs.volume.existingClaim | default (include "maestro.partName" (list .root "blobs")) }}
+    claimName: {{ .root.Values.blobs.volume.existingClaim | default (include "maestro.partName" (list .root "blobs")) | quote }}
   {{- else }}
   emptyDir:
     sizeLimit: {{ .root.Values.blobs.volume.size }}
@@ -204,10 +204,10 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -228,7 +228,7 @@ runtimeClassName: {{ . }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-serviceAccountName: {{ include "maestro.accountName" (index . 1) }}
+serviceAccountName: {{ include "maestro.accountName" (index . 1) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
