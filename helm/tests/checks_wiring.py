@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from chart import CHART, HERE, Helm, of_kind, pods
+from chart import CHART, HERE, Helm, config, of_kind, pods
 from network import OUTSIDE, Network
 
 VALUES = HERE / "values"
@@ -56,16 +56,18 @@ def check_ports_of_addresses(helm: Helm) -> None:
         network = Network(helm.render(values))
         return {port for port in (80, 443, 1234, 2379, 4317, 9000) if network.may_call(caller, OUTSIDE, port)}
 
-    for address, port in (
-        ("http://collector:1234", 1234),
-        ("http://collector", 4317),
-        ("http://collector/v9000", 4317),
-        ("http://collector:9000/v1/1234", 9000),
-        ("http://[2001:db8::9000]", 4317),
-        ("http://[2001:db8::1]:1234", 1234),
-        ("http://node9000", 4317),
+    for address, called, port in (
+        ("http://collector:1234", "http://collector:1234", 1234),
+        ("http://collector", "http://collector:4317", 4317),
+        ("http://collector/v9000", "http://collector:4317/v9000", 4317),
+        ("http://collector:9000/v1/1234", "http://collector:9000/v1/1234", 9000),
+        ("http://[2001:db8::9000]", "http://[2001:db8::9000]:4317", 4317),
+        ("http://[2001:db8::1]:1234", "http://[2001:db8::1]:1234", 1234),
+        ("http://node9000", "http://node9000:4317", 4317),
     ):
-        assert opened({"otlp": {"endpoint": address}}, "policy-worker") == {port}, address
+        otlp = {"otlp": {"endpoint": address}}
+        assert opened(otlp, "policy-worker") == {port}, address
+        assert config(helm.render(otlp), "m-maestro-policy-worker")["otlp"]["endpoint"] == called
     for address, port in (("", 443), ("https://s3", 443), ("http://s3", 80), ("https://s3:9000/b1234", 9000)):
         blobs = {"type": "s3", "s3": {"bucket": "b", "endpoint": address}}
         assert opened({"blobs": blobs}, "coordinator") == {port}, address

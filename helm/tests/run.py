@@ -29,6 +29,7 @@ import kubernetes_validate
 import yaml
 
 import checks_chart
+import checks_objects
 import checks_pods
 import checks_wiring
 from chart import CHART, HERE, Helm, Manifest, Refused, identity
@@ -159,7 +160,7 @@ def rejections(helm: Helm, report: Report) -> None:
 
 def settings(helm: Helm, report: Report) -> None:
     """Checks of single settings."""
-    for check in checks(checks_chart) + checks(checks_wiring):
+    for check in checks(checks_chart) + checks(checks_objects) + checks(checks_wiring):
         report.expect(f"{check.__name__}: {check.__doc__.splitlines()[0]}", attempt(check, helm))
 
 

@@ -57,6 +57,11 @@ remote:
 http://{{ include "maestro.host" (list (index . 0) (printf "%s-headless" (include "maestro.partName" (list (index . 0) (index . 1))))) }}:7070
 {{- end -}}
 
+{{/* The receiver of traces. The programs would take a missing port for 80, receivers listen on 4317. */}}
+{{- define "maestro.otlpEndpoint" -}}
+{{- regexReplaceAll "^(http://(?:\\[[^]]*\\]|[^/:]+))(/.*)?$" .Values.otlp.endpoint "${1}:4317${2}" -}}
+{{- end -}}
+
 {{/* The whole file of a part. */}}
 {{- define "maestro.config" -}}
 {{- $serve := dict "listen" (printf "%s:7070" (include "maestro.listen" .root)) "drain_grace_ms" (mul .values.drainSeconds 1000) -}}
@@ -74,7 +79,7 @@ log:
 {{- with .root.Values.otlp }}
 {{- if .endpoint }}
 otlp:
-  endpoint: {{ .endpoint }}
+  endpoint: {{ include "maestro.otlpEndpoint" $.root }}
   sample_ratio: {{ .sampleRatio }}
 {{- end }}
 {{- end }}

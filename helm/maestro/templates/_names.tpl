@@ -34,15 +34,10 @@
 {{- printf "%s.%s.svc.%s" (index . 1) $root.Release.Namespace $root.Values.clusterDomain -}}
 {{- end -}}
 
-{{/* The port of an address: (list "https://host/path" 443). The last one where the address names none. */}}
+{{/* The port of an address, or that of its scheme where it names none. */}}
 {{- define "maestro.port" -}}
-{{- $host := (urlParse (index . 0)).host -}}
-{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (toString (index . 1)) -}}
-{{- end -}}
-
-{{/* The same, with the port of the address's scheme. */}}
-{{- define "maestro.schemePort" -}}
-{{- include "maestro.port" (list . (ternary "80" "443" (hasPrefix "http://" .))) -}}
+{{- $host := (urlParse .).host -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .)) -}}
 {{- end -}}
 
 {{/* What selects every pod of the release. */}}

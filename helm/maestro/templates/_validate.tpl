@@ -84,6 +84,7 @@ rollingUpdate:
       "etcd.podLabels" .root.Values.etcd.podLabels -}}
 {{- include "maestro.refuseReserved" (dict "setting" $setting "given" $given "reserved" $labels) -}}
 {{- end -}}
+{{- include "maestro.refuseReserved" (dict "setting" "etcd.podAnnotations" "given" .root.Values.etcd.podAnnotations "reserved" $annotations) -}}
 {{- range .parts -}}
 {{- $at := include "maestro.settingsOf" . -}}
 {{- include "maestro.refuseReserved" (dict "setting" (printf "%s.podLabels" $at) "given" .values.podLabels "reserved" $labels) -}}
