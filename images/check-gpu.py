@@ -59,13 +59,18 @@ def add_driver(root: Path) -> None:
     # Without a folder in it the loader asks the dynamic linker.
     text = re.sub(r'"library_path"\s*:\s*"[^"]*/', '"library_path": "', found[0].read_text())
     (target / "nvidia_icd.json").write_text(text)
+    # NVIDIA's library for Vulkan asks for its own through the dispatcher of EGL.
+    vendors = root / "usr/share/glvnd/egl_vendor.d"
+    vendors.mkdir(parents=True, exist_ok=True)
+    for path in [path for folder in folders for path in Path(folder).rglob("10_nvidia.json")][:1]:
+        shutil.copy(path, vendors)
     (root / LIBRARIES).mkdir(parents=True, exist_ok=True)
     for folder in ["/usr/local/nvidia", "/usr/lib/x86_64-linux-gnu"]:
         for pattern in DRIVER:
             for library in Path(folder).rglob(pattern):
                 if not (root / LIBRARIES / library.name).exists():
                     shutil.copy(library, root / LIBRARIES / library.name)
-    subprocess.run(["ldconfig", "-r", str(root)], check=True)
+    subprocess.run(["ldconfig", "-r", str(root)], check=True, stderr=subprocess.DEVNULL)
 
 
 class Programs:
@@ -73,7 +78,7 @@ class Programs:
 
     def __init__(self, scratch: Path, root: Path, others: Path):
         self.scratch, self.root, self.others, self.running = scratch, root, others, []
-        for folder in ("programs", "scratch", "dev", "proc", "tmp"):
+        for folder in ("programs", "scratch", "dev", "proc", "sys", "tmp"):
             (root / folder).mkdir(exist_ok=True)
         os.chmod(scratch, 0o777)
 
@@ -82,13 +87,14 @@ class Programs:
         script = (
             f"mount --bind {self.root} {self.root} && mount --bind {self.others} {self.root}/programs"
             f" && mount --bind {self.scratch} {self.root}/scratch && mount --rbind /dev {self.root}/dev"
+            f" && mount --rbind /sys {self.root}/sys"
             f" && mount -t proc none {self.root}/proc && mount -t tmpfs none {self.root}/tmp"
             f" && mount -o remount,bind,ro {self.root}"
             f' && exec chroot --userspec={USER}:{USER} {self.root} "$@"'
         )
         log = open(self.scratch / f"{name}.log", "ab")
         command = ["unshare", "--mount", "bash", "-c", script, name, program, *arguments]
-        self.running.append(subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]}))
+        self.running.append(subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": os.environ["PATH"], "VK_LOADER_DEBUG": "error,driver"}))
 
     def service(self, name: str, program: str, settings: dict) -> None:
         (self.scratch / f"{name}.yaml").write_text(json.dumps(settings))  # JSON is YAML.

@@ -1,7 +1,6 @@
 //! The parent's side of one run: feeds it, reads it, ends it.
 
 use std::{
-    future::Future,
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -119,19 +118,17 @@ pub(crate) async fn supervise(
 }
 
 /// Reads up to one byte more than is kept, and says so there.
-fn keep<'a>(
-    stream: Option<impl AsyncRead + Unpin + 'a>,
-    into: &'a mut Vec<u8>,
+async fn keep(
+    stream: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
     most: u64,
-    overflow: &'a Notify,
-) -> impl Future<Output = ()> + 'a {
-    async move {
-        let Some(stream) = stream else { return };
-        // What was read before an error is kept.
-        let _partial = stream.take(most + 1).read_to_end(into).await;
-        if into.len() as u64 > most {
-            overflow.notify_one();
-        }
+    overflow: &Notify,
+) {
+    let Some(stream) = stream else { return };
+    // What was read before an error is kept.
+    let _partial = stream.take(most + 1).read_to_end(into).await;
+    if into.len() as u64 > most {
+        overflow.notify_one();
     }
 }
 

@@ -80,7 +80,7 @@ fn width(letter: char) -> f32 {
 fn align(letters: &[char], advances: &[f32], marked: usize) -> Option<usize> {
     let widths: Vec<f32> = letters.iter().map(|c| width(*c)).collect();
     let unit = advances.iter().sum::<f32>() / widths.iter().sum::<f32>();
-    if !(unit > 0.0) {
+    if unit.is_nan() || unit <= 0.0 {
         return None;
     }
     let advances: Vec<f32> = advances.iter().map(|a| a / unit).collect();
