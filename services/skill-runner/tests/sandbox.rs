@@ -1,5 +1,6 @@
 //! The sandbox over real processes: what programs may do, and that nothing else works, each for the
 //! reason that is meant to stop it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     path::Path,
