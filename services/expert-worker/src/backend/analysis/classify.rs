@@ -70,8 +70,10 @@ pub fn classify(image: &RgbImage) -> Result<Finding<DiagramKind>, AnalysisError>
     {
         return Ok(found.of_kind(DiagramKind::Grid));
     }
+    // Rings among rings look like a marked letter, too.
     if let Ok(found) = highlight::measure(&ink)
         && found.value.is_word()
+        && figure(&ink).value == DiagramKind::Other
     {
         return Ok(found.of_kind(DiagramKind::MarkedText));
     }

@@ -89,7 +89,7 @@ fn names(readings: &[Reading], stations: &[Bounds]) -> Vec<Option<String>> {
     let mut names: Vec<Option<String>> = vec![None; stations.len()];
     let mut name = |station: usize, text: &str| {
         if names[station].is_none() && !text.trim().is_empty() {
-            names[station] = Some(text.trim().to_owned());
+            names[station] = Some(single(text.trim()));
         }
     };
     for reading in readings {
@@ -118,6 +118,15 @@ fn names(readings: &[Reading], stations: &[Bounds]) -> Vec<Option<String>> {
         }
     }
     names
+}
+
+/// A letter alone is sometimes read twice, as "Cc"; it is one letter.
+fn single(name: &str) -> String {
+    let mut letters = name.chars();
+    match letters.next() {
+        Some(first) if letters.all(|c| c.eq_ignore_ascii_case(&first)) => first.to_string(),
+        _ => name.to_owned(),
+    }
 }
 
 /// Does the middle of a station's name lie in the bounds.
@@ -250,6 +259,13 @@ mod tests {
             count("How many lines?", ["A", "B", "C", "D"]),
             Err(RoutesError::Names(0))
         );
+    }
+
+    #[test]
+    fn a_letter_read_twice_is_one() {
+        let read = ["A", "B", "Cc", "D"];
+        assert_eq!(count("Lines from A to C", read).as_deref(), Ok("2"));
+        assert_eq!(single("Oak"), "Oak");
     }
 
     #[test]
