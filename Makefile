@@ -60,6 +60,12 @@ release: ## Build all programs, optimised
 	scripts/setup.sh build
 	$(CARGO) build $(WORKSPACE) --release --bins
 
+.PHONY: images
+images: ## Build the container images, into target/images; needs buildah
+	scripts/setup.sh build
+	CARGO_TARGET_DIR=$(TARGET)/reproducible images/compile.sh $(TARGET)/images/programs
+	images/build.sh --binaries $(TARGET)/images/programs --output $(TARGET)/images
+
 .PHONY: setup-demo
 setup-demo:
 	scripts/setup.sh demo

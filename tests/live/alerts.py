@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Three alerts live: real services, Prometheus with the chart's rules, Alertmanager, a webhook.
+"""Alerts live: real services, Prometheus with the chart's rules, Alertmanager, a webhook.
 
     tests/live/alerts.py [--binaries target/release]
 
-A worker is killed, the coordinator is filled, etcd is stopped; each time the webhook must get the
-alert that the runbooks name, and before that none. The rules are the chart's own, with their waiting
-times (`for`) cut to some seconds. Needs etcd, prometheus and prometheus-alertmanager (Debian), and
-Python with scripts/requirements.txt.
+The coordinator is filled, then the policy worker's queue; a worker is killed, etcd is stopped. Each
+time the webhook must get the alert that the runbooks name, and before that none. The rules are the
+chart's own, with their waiting times (`for`) cut to some seconds. Needs etcd, prometheus and
+prometheus-alertmanager (Debian), and Python with scripts/requirements.txt.
 """
 
 import argparse
@@ -36,13 +36,19 @@ from installation import (
 )
 
 DESCRIPTOR = """\
-    - name: slow
-      description: Answers any question, after a while.
+    - name: {name}
+      description: Answers any question.
       capabilities: [chat]
       modalities: [text]
       limits: {{ max_concurrency: 64 }}
       backend: {{ kind: openai, config: {{ base_url: "http://127.0.0.1:{chat}/v1", model: any }} }}
 """
+
+
+class Quick(Model):
+    """So that an episode is hardly more than its decisions."""
+
+    delay_s = 0.0
 
 
 FIRED: dict[str, float] = {}
@@ -91,37 +97,51 @@ def start_watching(processes: Processes, ports: dict[str, int]) -> None:
     start_prometheus(processes, ports, write_rules(folder), manager)
 
 
+def flood(client: load.Client, question: load.Question, clients: int, alert: str) -> float:
+    """Asks from so many threads at once until the alert has come; returns for how many seconds."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            client.ask(question, 10)
+
+    with ThreadPoolExecutor(clients) as pool:
+        for _ in range(clients):
+            pool.submit(ask)
+        try:
+            return until(alert, lambda: alert in FIRED)
+        finally:
+            stop.set()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binaries", type=Path, default=REPOSITORY / "target/release")
     arguments = parser.parse_args()
     load.build_client()
     ports = free_ports()
-    question = load.Question("Is anybody there?", None, "free_text", "", expert="slow")
+    slow, quick = (load.Question("Is anybody there?", None, "free_text", "", expert=name) for name in ("slow", "quick"))
     with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as processes:
-        experts = DESCRIPTOR.format(chat=serve(Model))
-        start_services(processes, arguments.binaries, ports, experts, max_running=4)
+        experts = "".join(
+            DESCRIPTOR.format(name=name, chat=serve(model)) for name, model in (("slow", Model), ("quick", Quick))
+        )
+        start_services(
+            processes, arguments.binaries, ports, experts, max_running=8, batching="{ max_batch: 1, queue: 1 }"
+        )
         start_watching(processes, ports)
         client = load.Client(f"127.0.0.1:{ports['coordinator']}")
-        until("an answer", lambda: client.ask(question, 10)[0] == "at last")
+        until("an answer", lambda: client.ask(slow, 10)[0] == "at last")
         until("the scrapes", lambda: query(ports, 'sum(up)') == len(JOBS) + 1)
         time.sleep(10)
         if FIRED:
             raise SystemExit(f"FAILED: alerts without a reason: {sorted(FIRED)}")
         print("quiet while all is well")
 
-        stop = threading.Event()
-
-        def flood() -> None:
-            while not stop.is_set():
-                client.ask(question, 10)
-
-        with ThreadPoolExecutor(12) as pool:
-            for _ in range(12):
-                pool.submit(flood)
-            took = until("MaestroEpisodesRejected", lambda: "MaestroEpisodesRejected" in FIRED)
-            stop.set()
+        took = flood(client, slow, 24, "MaestroEpisodesRejected")
         print(f"full coordinator: MaestroEpisodesRejected after {took:.0f} s")
+
+        took = flood(client, quick, 8, "MaestroDecisionQueueFull")
+        print(f"full queue of decisions: MaestroDecisionQueueFull after {took:.0f} s")
 
         processes.end("expert-worker", signal.SIGKILL)
         took = until("MaestroPodDown", lambda: "MaestroPodDown" in FIRED)

@@ -106,9 +106,10 @@ def free_ports() -> dict[str, int]:
 
 
 def start_services(
-    processes: Processes, binaries: Path, ports: dict[str, int], experts: str, max_running: int
+    processes: Processes, binaries: Path, ports: dict[str, int], experts: str, max_running: int,
+    batching: str = "{}",
 ) -> None:
-    """etcd and one of each service; `experts` are descriptors in YAML."""
+    """etcd and one of each service; `experts` are descriptors in YAML, `batching` the policy worker's."""
     folder = processes.folder
     etcd, peer = ports["etcd"], free_port()
     processes.start(
@@ -118,7 +119,7 @@ def start_services(
         "--initial-cluster", f"default=http://127.0.0.1:{peer}",
     )
     own = {
-        "policy-worker": "  sampling: {}\n",
+        "policy-worker": f"  batching: {batching}\n",
         "skill-runner": "  library: register\n",
         "coordinator": f"  policy_workers: ['http://127.0.0.1:{ports['policy-worker']}']\n"
         f"  skill_runners: ['http://127.0.0.1:{ports['skill-runner']}']\n"

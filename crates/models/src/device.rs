@@ -29,18 +29,13 @@ impl DeviceSetting {
     /// The burn device.
     ///
     /// # Errors
-    /// [`ModelError::DeviceNotBuilt`] if the cargo feature that brings the backend is off.
+    /// [`ModelError::DeviceNotBuilt`] if the cargo feature that brings the backend is off;
+    /// [`ModelError::DeviceMissing`] if Vulkan knows no such GPU here.
     pub fn open(self) -> Result<Device, ModelError> {
         match self {
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(number) => {
-                use burn::tensor::DeviceKind;
-                Ok(Device::vulkan(number.map_or(
-                    DeviceKind::DefaultDevice,
-                    DeviceKind::DiscreteGpu,
-                )))
-            }
+            Self::Vulkan(number) => self.open_vulkan(number),
             #[cfg(not(feature = "vulkan"))]
             Self::Vulkan(_) => Err(self.not_built("vulkan")),
             #[cfg(feature = "cuda")]
@@ -52,6 +47,26 @@ impl DeviceSetting {
             #[cfg(not(feature = "rocm"))]
             Self::Rocm(_) => Err(self.not_built("rocm")),
         }
+    }
+
+    /// Asks the driver first: burn panics when it first uses an adapter that is not there.
+    #[cfg(feature = "vulkan")]
+    fn open_vulkan(self, number: Option<usize>) -> Result<Device, ModelError> {
+        use burn::tensor::{DeviceKind, DeviceType};
+        let kind = number.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu);
+        let device = Device::vulkan(kind);
+        let found: Vec<Device> = Device::enumerate(DeviceType::Vulkan).into_iter().collect();
+        // The default is whichever the driver prefers, so that any one will do.
+        let exists = match number {
+            None => !found.is_empty(),
+            Some(_) => found.contains(&device),
+        };
+        exists
+            .then_some(device)
+            .ok_or_else(|| ModelError::DeviceMissing {
+                device: self.to_string(),
+                found: found.len(),
+            })
     }
 
     #[cfg(not(all(feature = "vulkan", feature = "cuda", feature = "rocm")))]
@@ -124,6 +139,15 @@ mod tests {
         fn what_is_shown_parses_back(setting in setting()) {
             prop_assert_eq!(setting.to_string().parse::<DeviceSetting>().unwrap(), setting);
         }
+    }
+
+    #[cfg(feature = "vulkan")]
+    #[test]
+    fn a_gpu_that_is_not_here_is_an_error() {
+        assert!(matches!(
+            DeviceSetting::Vulkan(Some(63)).open().unwrap_err(),
+            ModelError::DeviceMissing { device, .. } if device == "vulkan:63"
+        ));
     }
 
     #[test]

@@ -52,6 +52,17 @@ pub enum ModelError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
+    /// The binary could use the device, but this machine has none.
+    #[error(
+        "device `{device}` is not here: Vulkan lists {found} adapters (is the driver installed, \
+         and in a container the GPU passed in?)"
+    )]
+    DeviceMissing {
+        /// The setting as given.
+        device: String,
+        /// How many adapters there are of any kind.
+        found: usize,
+    },
     /// The device failed while computing.
     #[error("computation failed: {reason}")]
     Execution {
