@@ -3,7 +3,27 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maestro_skills::Skill;
+use maestro_skills::{Group, Skill};
+
+/// Every step becomes ready: a taken workflow has no cycle and no missing step, at any depth.
+fn check_group(group: &Group) {
+    let mut progress = group.progress();
+    let mut finished = 0;
+    loop {
+        let ready = progress.start_ready();
+        if ready.is_empty() {
+            break;
+        }
+        for step in ready {
+            finished += 1;
+            progress.finish(&step);
+        }
+    }
+    assert_eq!(finished, group.iter().count());
+    for step in group.iter() {
+        step.action.groups().for_each(check_group);
+    }
+}
 
 fuzz_target!(|text: &str| {
     let parts: Vec<&str> = text.split("=====\n").take(6).collect();
@@ -13,20 +33,7 @@ fuzz_target!(|text: &str| {
     if let Ok(skill) = Skill::from_content(files) {
         skill.header().validate().expect("a skill that was taken has a valid header");
         for solver in skill.solvers() {
-            // Every step becomes ready: a taken workflow has no cycle and no missing step.
-            let mut progress = solver.progress();
-            let mut finished = 0;
-            loop {
-                let ready = progress.start_ready();
-                if ready.is_empty() {
-                    break;
-                }
-                for step in ready {
-                    finished += 1;
-                    progress.finish(&step);
-                }
-            }
-            assert_eq!(finished, solver.steps.len());
+            check_group(&solver.steps);
         }
     }
 });

@@ -1,22 +1,31 @@
 //! Checks the steps of a solver's file: ranges, references, tools, templates.
 
+mod calls;
+mod dispatch;
+mod groups;
+mod labels;
+mod pictures;
+mod scope;
+
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use regex::Regex;
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
+pub(crate) use self::{
+    dispatch::dispatch,
+    groups::{all_steps, group},
+    scope::Scope,
+};
 use crate::{
     error::SkillError,
-    format::{AnswerFile, AskFile, CropFile, ImageFile, ServiceFile, StepFile, ToolFile},
+    format::{ACTIONS, AnswerFile, StepFile, ToolFile},
     solver::AnswerSpec,
-    step::{
-        Action, Argument, Ask, Crop, Example, Extract, ImageRef, ImageSelection, ImageStep,
-        RunCode, ServiceCall, Step, Tool, ToolCall,
-    },
+    step::{Action, Argument, Extract, RunCode, Step, Tool, ToolCall},
     template::Template,
     yaml::Place,
 };
@@ -45,12 +54,10 @@ pub(crate) const KINDS: [&str; 10] = [
     "program",
 ];
 
-const MAX_SAMPLES: u32 = 16;
-const MAX_EXAMPLES: usize = 32;
-const MAX_OUTPUT_TOKENS: u32 = 16_384;
+/// Variables of templates inside of a repetition.
+const ROUND_VARIABLES: [&str; 2] = ["round", "previous"];
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
-const MAX_ZOOM: f32 = 16.0;
 
 /// Step names are variables of templates.
 pub(crate) fn check_step_name(name: &str, place: &Place<'_>) -> Result<(), SkillError> {
@@ -64,54 +71,86 @@ pub(crate) fn check_step_name(name: &str, place: &Place<'_>) -> Result<(), Skill
             "a step's name has 1 to 64 lower-case letters, digits and '_' and begins with a letter",
         ));
     }
-    if VARIABLES.contains(&name) {
+    if VARIABLES.contains(&name) || ROUND_VARIABLES.contains(&name) {
         return Err(place.invalid("this name is taken by a variable of templates"));
     }
     Ok(())
 }
 
-/// Checks one step, or the answer: where it stands, and the steps it may refer to.
-pub(crate) struct Checker<'a> {
-    pub(crate) names: &'a BTreeSet<&'a str>,
-    pub(crate) place: Place<'a>,
+/// What is wrong with a skill, in the order in which it was found. Steps are checked inside of each
+/// other, so that all of them add to one list.
+#[derive(Debug, Default)]
+pub(crate) struct Errors(RefCell<Vec<SkillError>>);
+
+impl Errors {
+    pub(crate) fn add(&self, error: SkillError) {
+        self.0.borrow_mut().push(error);
+    }
+
+    /// The result, or nothing after its error was added.
+    pub(crate) fn keep<T>(&self, result: Result<T, SkillError>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    pub(crate) fn into_list(self) -> Vec<SkillError> {
+        self.0.into_inner()
+    }
 }
 
-impl Checker<'_> {
-    pub(crate) fn step(&self, name: &str, raw: &StepFile) -> Result<Step, SkillError> {
+/// Checks one step, or the answer: where it stands, and the steps it may refer to.
+pub(crate) struct Checker<'a> {
+    pub(crate) scope: &'a Scope<'a>,
+    pub(crate) place: Place<'a>,
+    /// What is wrong with steps inside of this one.
+    pub(crate) errors: &'a Errors,
+}
+
+impl<'a> Checker<'a> {
+    /// The step. What it waits for is not known yet: that depends on the steps beside it.
+    pub(crate) fn step(&self, name: &'a str, raw: &'a StepFile) -> Result<Step, SkillError> {
+        check_step_name(name, &self.place)?;
         let mut needs = BTreeSet::new();
-        let action = self.action(raw, &mut needs)?;
+        let action = self.action(name, raw, &mut needs)?;
         let when = match &raw.when {
-            Some(source) => {
-                let place = self.place.at("when");
-                let parsed =
-                    Template::parse_expression(source).map_err(|e| place.invalid(e.to_string()))?;
-                self.refer(&place, parsed.names(), &mut needs)?;
-                Some(parsed)
-            }
+            Some(source) => Some(self.condition("when", source, &mut needs)?),
             None => None,
         };
         for earlier in &raw.after {
             self.need_step(&self.place.at("after"), earlier, &mut needs)?;
         }
-        let timeout_ms = raw.timeout_ms.unwrap_or(DEFAULT_TIMEOUT.as_millis() as u64);
-        if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
-            let reason = format!("is {timeout_ms}; must be 1 to {MAX_TIMEOUT_MS}");
-            return Err(self.place.at("timeout_ms").invalid(reason));
-        }
+        let timeout = match (raw.timeout_ms, action.groups_timeout()) {
+            (Some(own), _) if !(1..=MAX_TIMEOUT_MS).contains(&own) => {
+                let reason = format!("is {own}; must be 1 to {MAX_TIMEOUT_MS}");
+                return Err(self.place.at("timeout_ms").invalid(reason));
+            }
+            (Some(own), _) => Duration::from_millis(own),
+            (None, Some(inside)) => inside.min(Duration::from_millis(MAX_TIMEOUT_MS)),
+            (None, None) => DEFAULT_TIMEOUT,
+        };
         Ok(Step {
             name: name.to_owned(),
             action,
             when,
             optional: raw.optional,
-            timeout: Duration::from_millis(timeout_ms),
-            needs,
+            timeout,
+            needs: BTreeSet::new(),
+            reads: needs,
         })
     }
 
-    fn action(&self, raw: &StepFile, needs: &mut BTreeSet<String>) -> Result<Action, SkillError> {
+    fn action(
+        &self,
+        name: &'a str,
+        raw: &'a StepFile,
+        needs: &mut BTreeSet<String>,
+    ) -> Result<Action, SkillError> {
         let mut actions = Vec::new();
         if let Some(ask) = &raw.ask {
-            actions.push(Action::Ask(self.ask(ask, needs)?));
+            actions.push(Action::Ask(self.ask("ask", ask, needs)?));
         }
         if let Some(call) = &raw.expert {
             actions.push(Action::Expert(self.service("expert", call, needs)?));
@@ -138,137 +177,24 @@ impl Checker<'_> {
             };
             actions.push(Action::Run(RunCode { code, stdin }));
         }
+        if let Some(tile) = &raw.tile {
+            actions.push(Action::Tile(self.tile(tile, needs)?));
+        }
+        if let Some(classify) = &raw.classify {
+            actions.push(Action::Classify(self.classify(classify, needs)?));
+        }
+        if let Some(cases) = &raw.branch {
+            actions.push(Action::Branch(self.branch(name, cases, needs)?));
+        }
+        if let Some(repeat) = &raw.repeat {
+            actions.push(Action::Repeat(self.repeat(name, repeat, needs)?));
+        }
         match (actions.pop(), actions.is_empty()) {
             (Some(action), true) => Ok(action),
             _ => Err(self
                 .place
-                .invalid("needs exactly one of ask, expert, helper, image, tool, extract, run")),
+                .invalid(format!("needs exactly one of {}", ACTIONS.join(", ")))),
         }
-    }
-
-    fn ask(&self, raw: &AskFile, needs: &mut BTreeSet<String>) -> Result<Ask, SkillError> {
-        let range = |field: &str, value: u32, most: u32| {
-            if (1..=most).contains(&value) {
-                return Ok(value);
-            }
-            let place = self.place.at("ask").at(field);
-            Err(place.invalid(format!("is {value}; must be 1 to {most}")))
-        };
-        if !(0.0..=2.0).contains(&raw.temperature) {
-            return Err(self.place.at("ask.temperature").invalid("must be 0 to 2"));
-        }
-        if raw.stop.len() > 4 || raw.stop.iter().any(String::is_empty) {
-            return Err(self
-                .place
-                .at("ask.stop")
-                .invalid("at most 4 texts, none empty"));
-        }
-        let blank = |text: &String| text.trim().is_empty();
-        if raw.examples.len() > MAX_EXAMPLES
-            || raw
-                .examples
-                .iter()
-                .any(|example| blank(&example.user) || blank(&example.assistant))
-        {
-            return Err(self
-                .place
-                .at("ask.examples")
-                .invalid(format!("at most {MAX_EXAMPLES}, with both texts")));
-        }
-        let expect = raw.expect.as_deref().map(Regex::new).transpose();
-        Ok(Ask {
-            system: match &raw.system {
-                Some(source) => Some(self.template("ask.system", source, needs)?),
-                None => None,
-            },
-            examples: raw
-                .examples
-                .iter()
-                .map(|example| Example {
-                    user: example.user.clone(),
-                    assistant: example.assistant.clone(),
-                })
-                .collect(),
-            prompt: self.template("ask.prompt", &raw.prompt, needs)?,
-            images: match &raw.images {
-                Some(images) => self.images("ask.images", &images.0, needs)?,
-                None => ImageSelection::All,
-            },
-            max_output_tokens: range(
-                "max_output_tokens",
-                raw.max_output_tokens,
-                MAX_OUTPUT_TOKENS,
-            )?,
-            temperature: raw.temperature,
-            stop: raw.stop.clone(),
-            samples: range("samples", raw.samples, MAX_SAMPLES)?,
-            expect: expect.map_err(|e| self.place.at("ask.expect").invalid(e.to_string()))?,
-        })
-    }
-
-    fn service(
-        &self,
-        key: &str,
-        raw: &ServiceFile,
-        needs: &mut BTreeSet<String>,
-    ) -> Result<ServiceCall, SkillError> {
-        Ok(ServiceCall {
-            capability: raw.capability.clone(),
-            operation: raw.operation.clone(),
-            text: match &raw.text {
-                Some(source) => Some(self.template(&format!("{key}.text"), source, needs)?),
-                None => None,
-            },
-            images: match &raw.images {
-                Some(images) => self.images(&format!("{key}.images"), &images.0, needs)?,
-                None => ImageSelection::These(vec![ImageRef::Task(0)]),
-            },
-        })
-    }
-
-    fn image(
-        &self,
-        raw: &ImageFile,
-        needs: &mut BTreeSet<String>,
-    ) -> Result<ImageStep, SkillError> {
-        if !(raw.zoom > 0.0 && raw.zoom <= MAX_ZOOM) {
-            let reason = format!("must be more than 0 and at most {MAX_ZOOM}");
-            return Err(self.place.at("image.zoom").invalid(reason));
-        }
-        if let ImageRef::Step(name) = &raw.of {
-            self.need_step(&self.place.at("image.of"), name, needs)?;
-        }
-        let crop = match &raw.crop {
-            Some(CropFile {
-                bounds,
-                unit,
-                margin,
-            }) => {
-                if !(0.0..=10.0).contains(margin) {
-                    return Err(self
-                        .place
-                        .at("image.crop.margin")
-                        .invalid("must be 0 to 10"));
-                }
-                let bounds = self.template("image.crop.bounds", bounds, needs)?;
-                Some(Crop {
-                    bounds,
-                    unit: *unit,
-                    margin: *margin,
-                })
-            }
-            None => None,
-        };
-        let erase = match &raw.erase {
-            Some(colour) => Some(self.template("image.erase", colour, needs)?),
-            None => None,
-        };
-        Ok(ImageStep {
-            of: raw.of.clone(),
-            crop,
-            erase,
-            zoom: raw.zoom,
-        })
     }
 
     fn tool(&self, raw: &ToolFile, needs: &mut BTreeSet<String>) -> Result<ToolCall, SkillError> {
@@ -333,18 +259,6 @@ impl Checker<'_> {
         Ok(kind.map(str::to_owned))
     }
 
-    fn images(
-        &self,
-        field: &str,
-        images: &ImageSelection,
-        needs: &mut BTreeSet<String>,
-    ) -> Result<ImageSelection, SkillError> {
-        for name in images.steps() {
-            self.need_step(&self.place.at(field), name, needs)?;
-        }
-        Ok(images.clone())
-    }
-
     fn template(
         &self,
         field: &str,
@@ -353,21 +267,47 @@ impl Checker<'_> {
     ) -> Result<Template, SkillError> {
         let place = self.place.at(field);
         let template = Template::parse(source).map_err(|e| place.invalid(e.to_string()))?;
-        self.refer(&place, template.names(), needs)?;
+        self.refer(&place, &template, needs)?;
         Ok(template)
     }
 
+    fn condition(
+        &self,
+        field: &str,
+        source: &str,
+        needs: &mut BTreeSet<String>,
+    ) -> Result<Template, SkillError> {
+        let place = self.place.at(field);
+        let condition =
+            Template::parse_expression(source).map_err(|e| place.invalid(e.to_string()))?;
+        self.refer(&place, &condition, needs)?;
+        Ok(condition)
+    }
+
+    /// Notes the steps that a template reads.
     fn refer(
         &self,
         place: &Place<'_>,
-        names: &BTreeSet<String>,
+        template: &Template,
         needs: &mut BTreeSet<String>,
     ) -> Result<(), SkillError> {
-        for name in names
-            .iter()
-            .filter(|name| !VARIABLES.contains(&name.as_str()))
-        {
-            self.need_step(place, name, needs)?;
+        for name in template.names() {
+            if VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let Some(round) = self.scope.round() else {
+                self.need_step(place, name, needs)?;
+                continue;
+            };
+            if !ROUND_VARIABLES.contains(&name.as_str()) {
+                self.need_step(place, name, needs)?;
+            }
+            let unknown = template
+                .members("previous")
+                .find(|step| !round.contains(step));
+            if let Some(step) = unknown {
+                return Err(unknown_reference(place, &format!("previous.{step}")));
+            }
         }
         Ok(())
     }
@@ -378,16 +318,20 @@ impl Checker<'_> {
         name: &str,
         needs: &mut BTreeSet<String>,
     ) -> Result<(), SkillError> {
-        if !self.names.contains(name) {
-            return Err(SkillError::UnknownReference {
-                file: place.file.to_owned(),
-                line: place.line,
-                field: place.field.clone(),
-                reference: name.to_owned(),
-            });
+        if !self.scope.sees(name) {
+            return Err(unknown_reference(place, name));
         }
         needs.insert(name.to_owned());
         Ok(())
+    }
+}
+
+fn unknown_reference(place: &Place<'_>, name: &str) -> SkillError {
+    SkillError::UnknownReference {
+        file: place.file.to_owned(),
+        line: place.line,
+        field: place.field.clone(),
+        reference: name.to_owned(),
     }
 }
 

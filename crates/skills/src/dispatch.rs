@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use maestro_core::{Capability, answer::AnswerKind};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::{classify::most_named, step::Ask};
+
 /// Scores solvers by words of the question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeywordRule {
@@ -38,7 +40,7 @@ pub struct ImageProbe {
 }
 
 /// The dispatch rules of a skill.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Dispatch {
     /// The solver where nothing speaks for any. Without one such a question is refused, so that
     /// the policy can try another pair.
@@ -49,6 +51,9 @@ pub struct Dispatch {
     pub rules: Vec<KeywordRule>,
     /// Evidence of the image.
     pub image: Option<ImageProbe>,
+    /// The question to the pair's expert where scores do not decide. The solvers' names and
+    /// descriptions are to be added to it.
+    pub ask: Option<Ask>,
 }
 
 /// What a look at the image said.
@@ -78,6 +83,8 @@ pub struct Dispatched {
     pub solver: Option<String>,
     /// Every solver with evidence, best first.
     pub scores: Vec<Score>,
+    /// What the expert said, where it was asked and named a solver.
+    pub said: Option<String>,
 }
 
 impl Dispatched {
@@ -90,15 +97,19 @@ impl Dispatched {
     /// The choice in words.
     pub fn describe(&self) -> String {
         let choice = self.solver.as_deref().unwrap_or("none");
+        let said = match &self.said {
+            Some(said) => format!("; {said}"),
+            None => String::new(),
+        };
         let scores: Vec<String> = self
             .scores
             .iter()
             .map(|s| format!("{} {:.1} ({})", s.solver, s.score, s.reasons.join(", ")))
             .collect();
         if scores.is_empty() {
-            return format!("{choice}: no evidence");
+            return format!("{choice}: no evidence{said}");
         }
-        format!("{choice}: {}", scores.join("; "))
+        format!("{choice}: {}{said}", scores.join("; "))
     }
 }
 
@@ -140,6 +151,31 @@ impl Dispatch {
                 .map(|s| s.solver.clone())
                 .or_else(|| self.default.clone()),
             scores,
+            said: None,
+        }
+    }
+
+    /// The question to ask after a choice by scores, unless they decide: a solver reaches the
+    /// threshold and no other has as much.
+    pub fn question(&self, choice: &Dispatched) -> Option<&Ask> {
+        let mut scores = choice.scores.iter().map(|score| score.score);
+        let best = scores.next().filter(|best| *best >= self.threshold);
+        let decided = best.is_some_and(|best| scores.next() != Some(best));
+        self.ask.as_ref().filter(|_| !decided)
+    }
+
+    /// The choice after the expert was asked: the solver that most replies name, else as before.
+    pub fn settle(&self, choice: Dispatched, solvers: &[&str], replies: &[String]) -> Dispatched {
+        match most_named(replies, solvers) {
+            Some((solver, count)) => Dispatched {
+                solver: Some(solver.to_owned()),
+                said: Some(format!(
+                    "the expert said {solver} in {count} of {} replies",
+                    replies.len()
+                )),
+                ..choice
+            },
+            None => choice,
         }
     }
 
@@ -227,7 +263,7 @@ pub(crate) fn term_matches(text: &str, term: &str) -> bool {
     contains_term(&words(text), term)
 }
 
-fn contains_term(words: &[String], term: &str) -> bool {
+pub(crate) fn contains_term(words: &[String], term: &str) -> bool {
     let patterns: Vec<String> = term.split_whitespace().map(str::to_lowercase).collect();
     !patterns.is_empty()
         && words.windows(patterns.len()).any(|window| {
@@ -242,7 +278,7 @@ fn contains_term(words: &[String], term: &str) -> bool {
 }
 
 /// Lower-case words (NFKC); an apostrophe belongs to its word.
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let lower = text
         .nfkc()
         .collect::<String>()
@@ -293,6 +329,7 @@ mod tests {
                 decisive: 2.0,
                 kinds: BTreeMap::from([("line-paths".into(), vec!["date".into()])]),
             }),
+            ask: None,
         }
     }
 

@@ -55,9 +55,10 @@ pub enum SkillError {
         /// The rule.
         reason: String,
     },
-    /// A step refers to a step or variable that does not exist.
+    /// A step refers to a step or variable that does not exist, or whose result is not there yet
+    /// where it stands.
     #[error(
-        "{file}:{line}: {field} refers to {reference:?}, which is neither a step nor a variable"
+        "{file}:{line}: {field} refers to {reference:?}, which is no step or variable that can be read here"
     )]
     UnknownReference {
         /// The file.

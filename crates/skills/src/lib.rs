@@ -19,12 +19,14 @@
 
 mod bundle;
 mod check;
+mod classify;
 mod dispatch;
 mod error;
 mod format;
 mod front_matter;
 mod graph;
 mod lint;
+mod needs;
 mod skill;
 mod solver;
 mod step;
@@ -32,15 +34,17 @@ mod template;
 mod yaml;
 
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_FILES, pack, unpack};
+pub use classify::{Class, Classify, named};
 pub use dispatch::{Dispatch, Dispatched, Evidence, ImageProbe, KeywordRule, Score};
 pub use error::SkillError;
+pub use format::json_schema;
 pub use front_matter::FrontMatter;
 pub use graph::Progress;
 pub use lint::{Finding, Severity, lint};
 pub use skill::Skill;
 pub use solver::{AnswerSpec, Solver};
 pub use step::{
-    Action, Argument, Ask, Crop, CropUnit, Example, Extract, ImageRef, ImageSelection, ImageStep,
-    RunCode, ServiceCall, Step, Tool, ToolCall,
+    Action, Argument, Ask, Branch, Case, Crop, CropUnit, Draw, Example, Extract, Group, ImageRef,
+    ImageSelection, ImageStep, Repeat, RunCode, ServiceCall, Step, Tile, Tool, ToolCall,
 };
 pub use template::{Template, TemplateError};

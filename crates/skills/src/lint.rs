@@ -6,8 +6,7 @@ use crate::{
     bundle::{self, Files},
     error::SkillError,
     front_matter::{self, SKILL_FILE},
-    skill::{HEADER_FILE, Skill, solver_name},
-    solver::Solver,
+    skill::{HEADER_FILE, Skill},
 };
 
 /// Shorter descriptions give a policy little to choose by.
@@ -65,30 +64,12 @@ pub fn lint(dir: &Path) -> Vec<Finding> {
         Err(error) => return vec![Finding::error(&error)],
     };
     let folder = dir.file_name().and_then(|name| name.to_str());
-    let mut findings = errors(&files, folder);
+    let mut findings = match Skill::read(&files, folder) {
+        Ok(skill) => skill_warnings(&skill),
+        Err(errors) => errors.iter().map(Finding::error).collect(),
+    };
     findings.extend(front_matter_warnings(&files, folder));
-    if let Ok(skill) = Skill::from_files(files, folder) {
-        findings.extend(skill_warnings(&skill));
-    }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    findings
-}
-
-/// The first error of the skill as a whole, and that of every other solver's file.
-fn errors(files: &Files, folder: Option<&str>) -> Vec<Finding> {
-    let whole = Skill::from_files(files.clone(), folder).err();
-    let mut findings: Vec<Finding> = whole.iter().map(Finding::error).collect();
-    for (path, content) in files {
-        let (Some(name), Ok(text)) = (solver_name(path), std::str::from_utf8(content)) else {
-            continue;
-        };
-        if let Err(error) = Solver::parse(path, name, text) {
-            let finding = Finding::error(&error);
-            if !findings.contains(&finding) {
-                findings.push(finding);
-            }
-        }
-    }
     findings
 }
 
@@ -160,6 +141,10 @@ fn skill_warnings(skill: &Skill) -> Vec<Finding> {
             .flat_map(|p| p.kinds.values().flatten())
             .map(String::as_str),
     );
+    // An expert that is asked may name any.
+    if dispatch.ask.is_some() {
+        reachable.extend(skill.solvers().iter().map(|solver| solver.name.as_str()));
+    }
     for solver in skill.solvers() {
         if !reachable.contains(solver.name.as_str()) {
             let message = format!("no dispatch rule leads to the solver {:?}", solver.name);

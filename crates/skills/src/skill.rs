@@ -1,30 +1,28 @@
 //! A whole skill.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use maestro_core::{
-    Capability, Digest, SkillName,
-    registry::{CallBounds, ImageNeed, MAX_DESCRIPTION_CHARS, SkillHeader, SolverHeader},
+    Digest, SkillName,
+    registry::{ImageNeed, MAX_DESCRIPTION_CHARS, SkillHeader, SolverHeader},
 };
 
 use crate::{
     bundle::{self, Files},
-    check::{check_kind, check_kinds},
-    dispatch::{Dispatch, ImageProbe, KeywordRule},
+    check::{Errors, check_kinds, dispatch},
+    dispatch::Dispatch,
     error::SkillError,
-    format::{DispatchFile, ProbeFile, ProbeTarget, RuleFile, SkillFile},
+    format::SkillFile,
     front_matter::{self, FrontMatter, SKILL_FILE},
+    needs::{Needs, bounds},
     solver::Solver,
-    step::{Action, Step},
     yaml::{self, Place},
 };
 
 /// The file of our own header keys.
 pub(crate) const HEADER_FILE: &str = "skill.yaml";
 const SOLVER_FOLDER: &str = "solvers/";
-/// Capability of a question in words.
-const CHAT: &str = "chat";
 const DEFAULT_INPUT_TOKENS: u32 = 8192;
 const DEFAULT_OUTPUT_TOKENS: u32 = 1024;
 const MAX_TOKENS: u32 = 1 << 20;
@@ -65,36 +63,31 @@ impl Skill {
     }
 
     pub(crate) fn from_files(files: Files, folder: Option<&str>) -> Result<Self, SkillError> {
-        let text = read_text(&files, SKILL_FILE)?.ok_or_else(|| SkillError::MissingFile {
-            file: SKILL_FILE.to_owned(),
-        })?;
-        let (mut front_matter, instructions) = front_matter::parse(text)?;
-        if front_matter.name.is_empty() {
-            folder
-                .unwrap_or_default()
-                .clone_into(&mut front_matter.name);
-        }
-        let place = |field: &str| Place::new(SKILL_FILE, 1, field);
-        let name = SkillName::new(&front_matter.name)
-            .map_err(|error| place("name").invalid(error.to_string()))?;
-        let description = front_matter
-            .description
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        if description.is_empty() || description.chars().count() > MAX_DESCRIPTION_CHARS {
-            let reason = format!("must have 1 to {MAX_DESCRIPTION_CHARS} characters");
-            return Err(place("description").invalid(reason));
-        }
-        let own = match read_text(&files, HEADER_FILE)? {
-            Some(text) => yaml::read(HEADER_FILE, text, 0)?,
-            None => SkillFile::default(),
-        };
-        let limits = limits(&own)?;
-        let mut solvers = read_solvers(&files)?;
-        let header_place = Place::new(HEADER_FILE, 1, "direct");
-        if own.direct && !solvers.is_empty() {
-            return Err(header_place.invalid("a direct skill has no solvers"));
+        Self::read(&files, folder).map_err(|errors| {
+            let none = || SkillError::MalformedBundle("it holds no skill");
+            errors.into_iter().next().unwrap_or_else(none)
+        })
+    }
+
+    /// # Errors
+    /// Everything that is wrong with it, at least one thing.
+    pub(crate) fn read(files: &Files, folder: Option<&str>) -> Result<Self, Vec<SkillError>> {
+        let errors = Errors::default();
+        let front = errors.keep(front(files, folder));
+        let own = errors.keep(match read_text(files, HEADER_FILE) {
+            Ok(Some(text)) => yaml::read(HEADER_FILE, text, 0),
+            Ok(None) => Ok(SkillFile::default()),
+            Err(error) => Err(error),
+        });
+        let limits = own.as_ref().and_then(|own| errors.keep(limits(own)));
+        let mut names = solver_names(files, &errors);
+        let mut solvers: Vec<Solver> = names
+            .iter()
+            .filter_map(|(name, path)| read_solver(files, path, name, &errors))
+            .collect();
+        if own.as_ref().is_some_and(|own| own.direct) && !names.is_empty() {
+            let place = Place::new(HEADER_FILE, 1, "direct");
+            errors.add(place.invalid("a direct skill has no solvers"));
         }
         let listed = solvers
             .iter()
@@ -103,18 +96,32 @@ impl Skill {
                 description: s.description.clone(),
             })
             .collect();
-        let plain = solvers.is_empty();
-        if plain {
-            let solver = Solver::of_instructions(&description, limits.output_tokens)
-                .map_err(|error| place("").invalid(error.to_string()))?;
-            solvers.push(solver);
+        if let (Some(front), Some(limits), true) = (&front, &limits, names.is_empty()) {
+            let description = &front.description;
+            let place = Place::new(SKILL_FILE, 1, "");
+            let solver = Solver::of_instructions(description, limits.output_tokens)
+                .map_err(|error| place.invalid(error.to_string()));
+            solvers.extend(errors.keep(solver));
+            names.extend(solvers.iter().map(|s| (s.name.clone(), String::new())));
         }
-        let dispatch = dispatch(&own, &solvers)?;
-        let needs = Needs::of(&own, &solvers, &dispatch);
-        let bundle = bundle::encode(&files);
+        let dispatch = own.as_ref().map(|own| {
+            let names: Vec<&str> = names.keys().map(String::as_str).collect();
+            dispatch(own.dispatch.as_ref(), &names, &errors)
+        });
+        let kinds = own.as_ref().and_then(|own| {
+            errors.keep(check_kinds(HEADER_FILE, "answer_kinds", &own.answer_kinds))
+        });
+        let errors = errors.into_list();
+        let (Some(front), Some(own), Some(limits), Some(dispatch), Some(kinds), true) =
+            (front, own, limits, dispatch, kinds, errors.is_empty())
+        else {
+            return Err(errors);
+        };
+        let needs = Needs::of(&own.requires, &solvers, &dispatch);
+        let bundle = bundle::encode(files);
         let header = SkillHeader {
-            name,
-            description,
+            name: front.name,
+            description: front.description,
             bundle: Digest::of(&bundle),
             requires: needs.requires,
             helpers: needs.helpers,
@@ -123,15 +130,15 @@ impl Skill {
             expert_reads_images: own
                 .expert_reads_images
                 .unwrap_or(own.images != ImageNeed::None),
-            answer_kinds: check_kinds(HEADER_FILE, "answer_kinds", &own.answer_kinds)?,
+            answer_kinds: kinds,
             direct: own.direct,
             bounds: bounds(&limits, &solvers, &dispatch),
             solvers: listed,
         };
         Ok(Self {
             header,
-            front_matter,
-            instructions,
+            front_matter: front.matter,
+            instructions: front.instructions,
             dispatch,
             solvers,
             bundle,
@@ -204,29 +211,74 @@ pub(crate) fn solver_name(path: &str) -> Option<&str> {
         .or_else(|| name.strip_suffix(".yml"))
 }
 
-fn read_solvers(files: &Files) -> Result<Vec<Solver>, SkillError> {
-    let mut solvers: Vec<Solver> = Vec::new();
+/// What `SKILL.md` says.
+struct Front {
+    matter: FrontMatter,
+    name: SkillName,
+    description: String,
+    instructions: String,
+}
+
+fn front(files: &Files, folder: Option<&str>) -> Result<Front, SkillError> {
+    let text = read_text(files, SKILL_FILE)?.ok_or_else(|| SkillError::MissingFile {
+        file: SKILL_FILE.to_owned(),
+    })?;
+    let (mut matter, instructions) = front_matter::parse(text)?;
+    if matter.name.is_empty() {
+        folder.unwrap_or_default().clone_into(&mut matter.name);
+    }
+    let place = |field: &str| Place::new(SKILL_FILE, 1, field);
+    let name =
+        SkillName::new(&matter.name).map_err(|error| place("name").invalid(error.to_string()))?;
+    let words: Vec<&str> = matter.description.split_whitespace().collect();
+    let description = words.join(" ");
+    if description.is_empty() || description.chars().count() > MAX_DESCRIPTION_CHARS {
+        let reason = format!("must have 1 to {MAX_DESCRIPTION_CHARS} characters");
+        return Err(place("description").invalid(reason));
+    }
+    Ok(Front {
+        matter,
+        name,
+        description,
+        instructions,
+    })
+}
+
+/// The solvers' names, and the path of each.
+fn solver_names(files: &Files, errors: &Errors) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
     for path in files.keys() {
         let Some(name) = solver_name(path) else {
             continue;
         };
         // The same rule as for skills: the name stands in metrics and on the command line.
-        SkillName::new(name).map_err(|_| SkillError::ForbiddenPath {
-            path: path.clone(),
-            reason: "a solver's name has lower-case letters, digits, '-' and '.'",
-        })?;
-        if solvers.iter().any(|solver| solver.name == name) {
-            return Err(Place::new(path, 0, "name").invalid("there are two solvers of this name"));
+        if SkillName::new(name).is_err() {
+            errors.add(SkillError::ForbiddenPath {
+                path: path.clone(),
+                reason: "a solver's name has lower-case letters, digits, '-' and '.'",
+            });
+        } else if names.insert(name.to_owned(), path.clone()).is_some() {
+            let place = Place::new(path, 0, "name");
+            errors.add(place.invalid("there are two solvers of this name"));
         }
-        let text = read_text(files, path)?.unwrap_or_default();
-        solvers.push(Solver::parse(path, name, text)?);
     }
-    Ok(solvers)
+    names
 }
 
-struct TokenLimits {
-    input_tokens: u32,
-    output_tokens: u32,
+fn read_solver(files: &Files, path: &str, name: &str, errors: &Errors) -> Option<Solver> {
+    let text = errors.keep(read_text(files, path))?.unwrap_or_default();
+    match Solver::parse(path, name, text) {
+        Ok(solver) => Some(solver),
+        Err(found) => {
+            found.into_iter().for_each(|error| errors.add(error));
+            None
+        }
+    }
+}
+
+pub(crate) struct TokenLimits {
+    pub(crate) input_tokens: u32,
+    pub(crate) output_tokens: u32,
 }
 
 fn limits(own: &SkillFile) -> Result<TokenLimits, SkillError> {
@@ -250,184 +302,6 @@ fn limits(own: &SkillFile) -> Result<TokenLimits, SkillError> {
             DEFAULT_OUTPUT_TOKENS,
         )?,
     })
-}
-
-fn dispatch(own: &SkillFile, solvers: &[Solver]) -> Result<Dispatch, SkillError> {
-    let Some(file) = &own.dispatch else {
-        let [only] = solvers else {
-            let place = Place::new(HEADER_FILE, 0, "dispatch");
-            return Err(place.invalid("a skill with several solvers needs dispatch rules"));
-        };
-        return Ok(Dispatch {
-            default: Some(only.name.clone()),
-            ..Dispatch::default()
-        });
-    };
-    let known = |solver: &str, line: u64, field: &str| {
-        if solvers.iter().any(|s| s.name == solver) {
-            return Ok(());
-        }
-        Err(SkillError::UnknownSolver {
-            file: HEADER_FILE.to_owned(),
-            line,
-            field: field.to_owned(),
-            solver: solver.to_owned(),
-        })
-    };
-    let DispatchFile {
-        default,
-        threshold,
-        rules,
-        image,
-    } = &file.value;
-    let place = Place::new(HEADER_FILE, file.referenced.line(), "dispatch");
-    finite(&place.at("threshold"), [*threshold])?;
-    if let Some(default) = default {
-        known(default, place.line, "dispatch.default")?;
-    }
-    let mut parsed = Vec::with_capacity(rules.len());
-    for rule in rules {
-        let line = rule.referenced.line();
-        known(&rule.value.solver, line, "dispatch.rules.solver")?;
-        parsed.push(keyword_rule(
-            &Place::new(HEADER_FILE, line, "dispatch.rules"),
-            &rule.value,
-        )?);
-    }
-    let image = match image {
-        Some(probe) => {
-            let line = probe.referenced.line();
-            for solver in probe.value.kinds.values().flatten() {
-                known(solver, line, "dispatch.image.kinds")?;
-            }
-            finite(
-                &Place::new(HEADER_FILE, line, "dispatch.image.weight"),
-                [probe.value.weight, probe.value.decisive],
-            )?;
-            Some(image_probe(&probe.value))
-        }
-        None => None,
-    };
-    Ok(Dispatch {
-        default: default.clone(),
-        threshold: *threshold,
-        rules: parsed,
-        image,
-    })
-}
-
-fn keyword_rule(place: &Place<'_>, rule: &RuleFile) -> Result<KeywordRule, SkillError> {
-    finite(&place.at("keywords"), rule.keywords.values().copied())?;
-    finite(
-        &place.at("answer_kinds"),
-        rule.answer_kinds.values().copied(),
-    )?;
-    if rule
-        .keywords
-        .keys()
-        .any(|term| term.split_whitespace().all(|word| word == "*"))
-    {
-        return Err(place
-            .at("keywords")
-            .invalid("a term needs letters or digits"));
-    }
-    for kind in rule.answer_kinds.keys() {
-        check_kind(&place.at("answer_kinds"), kind)?;
-    }
-    Ok(KeywordRule {
-        solver: rule.solver.clone(),
-        priority: rule.priority,
-        keywords: rule.keywords.clone(),
-        answer_kinds: rule.answer_kinds.clone(),
-    })
-}
-
-fn image_probe(probe: &ProbeFile) -> ImageProbe {
-    ImageProbe {
-        capability: probe.capability.clone(),
-        operation: probe.operation.clone(),
-        own_expert: probe.call == ProbeTarget::Expert,
-        weight: probe.weight,
-        decisive: probe.decisive,
-        kinds: probe.kinds.clone(),
-    }
-}
-
-fn finite(place: &Place<'_>, values: impl IntoIterator<Item = f32>) -> Result<(), SkillError> {
-    if values
-        .into_iter()
-        .all(|value| value.is_finite() && value.abs() <= 1000.0)
-    {
-        return Ok(());
-    }
-    Err(place.invalid("weights are -1000 to 1000"))
-}
-
-/// The capabilities that the steps need of the pair's expert and call of helpers.
-struct Needs {
-    requires: BTreeSet<Capability>,
-    helpers: BTreeSet<Capability>,
-    /// Those that only optional steps call.
-    optional_helpers: BTreeSet<Capability>,
-}
-
-impl Needs {
-    fn of(own: &SkillFile, solvers: &[Solver], dispatch: &Dispatch) -> Self {
-        let mut requires: BTreeSet<Capability> = own.requires.iter().cloned().collect();
-        let mut helpers = BTreeSet::new();
-        let mut optional_helpers = BTreeSet::new();
-        for step in solvers.iter().flat_map(|solver| &solver.steps) {
-            match &step.action {
-                Action::Ask(_) => requires.extend(Capability::new(CHAT)),
-                Action::Expert(call) => requires.extend([call.capability.clone()]),
-                Action::Helper(call) if step.optional => {
-                    optional_helpers.insert(call.capability.clone());
-                }
-                Action::Helper(call) => helpers.extend([call.capability.clone()]),
-                Action::Image(_) | Action::Tool(_) | Action::Extract(_) | Action::Run(_) => {}
-            }
-        }
-        if let Some(probe) = &dispatch.image {
-            let side = if probe.own_expert {
-                &mut requires
-            } else {
-                // Without it the words decide alone.
-                &mut optional_helpers
-            };
-            side.insert(probe.capability.clone());
-        }
-        optional_helpers.retain(|helper| !helpers.contains(helper));
-        Self {
-            requires,
-            helpers,
-            optional_helpers,
-        }
-    }
-}
-
-/// The most that any solver asks of experts, the look before the choice included.
-fn bounds(limits: &TokenLimits, solvers: &[Solver], dispatch: &Dispatch) -> CallBounds {
-    let most = |count: fn(&Step) -> u32| {
-        let sum = |solver: &Solver| solver.steps.iter().map(count).fold(0, u32::saturating_add);
-        solvers.iter().map(sum).max().unwrap_or(0)
-    };
-    let probes =
-        dispatch.image.as_ref().map_or(
-            (0, 0),
-            |probe| {
-                if probe.own_expert { (1, 0) } else { (0, 1) }
-            },
-        );
-    let outputs = solvers
-        .iter()
-        .flat_map(|solver| &solver.steps)
-        .map(Step::output_tokens);
-    CallBounds {
-        expert_calls: most(Step::expert_calls) + probes.0,
-        helper_calls: most(Step::helper_calls) + probes.1,
-        input_tokens: limits.input_tokens,
-        output_tokens: outputs.max().unwrap_or(0),
-    }
 }
 
 #[cfg(test)]

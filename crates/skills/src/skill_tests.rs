@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use maestro_core::{Capability, registry::CallBounds};
+
 use super::*;
 
 const FRONT: &str =

@@ -1,21 +1,18 @@
 //! Level-2 solvers: parsing of `solvers/NAME.yaml`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    check::{Checker, MAX_TIMEOUT_MS, check_step_name},
+    check::{Checker, Errors, MAX_TIMEOUT_MS, Scope, all_steps, group},
     error::SkillError,
     format::SolverFile,
-    graph,
-    step::{Action, Ask, ImageSelection, Step},
+    step::{Action, Ask, Group, ImageSelection, Step},
     template::Template,
     yaml::{self, Place},
 };
 
-const MAX_STEPS: usize = 32;
+/// Most calls of one run, to the pair's expert and to helpers.
+const MAX_CALLS: u32 = 256;
 
 /// A workflow: steps in an order that respects their dependencies, and how its answer is read.
 #[derive(Clone, Debug)]
@@ -24,12 +21,12 @@ pub struct Solver {
     pub name: String,
     /// What it solves.
     pub description: String,
-    /// Its steps, each after those that it needs.
-    pub steps: Vec<Step>,
+    /// Its steps.
+    pub steps: Group,
     /// Its result.
     pub answer: AnswerSpec,
-    /// The steps that the result reads.
-    pub(crate) answer_reads: BTreeSet<String>,
+    /// The steps that something reads.
+    read: BTreeSet<String>,
 }
 
 /// How a workflow's result is made.
@@ -46,79 +43,48 @@ pub struct AnswerSpec {
 }
 
 impl Solver {
-    /// A step by name.
-    pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.iter().find(|step| step.name == name)
-    }
-
-    /// What each step waits for.
-    pub fn progress(&self) -> graph::Progress {
-        graph::Progress::new(
-            self.steps
-                .iter()
-                .map(|step| (step.name.clone(), step.needs.clone())),
-        )
-    }
-
-    /// Steps whose results nothing reads.
+    /// Steps whose results nothing reads. What a branch or a repetition is for may lie inside of
+    /// it.
     pub(crate) fn unread_steps(&self) -> impl Iterator<Item = &str> {
-        let read = |name: &String| {
-            self.answer_reads.contains(name) || self.steps.iter().any(|s| s.needs.contains(name))
-        };
-        self.steps
-            .iter()
-            .map(|step| &step.name)
-            .filter(move |name| !read(name))
-            .map(String::as_str)
+        let leaf = |step: &&Step| step.action.groups().next().is_none();
+        let leaves = self.steps.all().filter(leaf);
+        leaves
+            .map(|step| step.name.as_str())
+            .filter(|name| !self.read.contains(*name))
     }
 
-    pub(crate) fn parse(file: &str, name: &str, text: &str) -> Result<Self, SkillError> {
-        let raw: SolverFile = yaml::read(file, text, 0)?;
-        let top = Place::new(file, 1, "steps");
+    /// # Errors
+    /// Everything that is wrong with the file, at least one thing.
+    pub(crate) fn parse(file: &str, name: &str, text: &str) -> Result<Self, Vec<SkillError>> {
+        let raw: SolverFile = yaml::read(file, text, 0).map_err(|error| vec![error])?;
+        let errors = Errors::default();
         if raw.description.trim().is_empty() {
-            return Err(Place::new(file, 1, "description").invalid("must not be empty"));
+            let error = Place::new(file, 1, "description").invalid("must not be empty");
+            errors.add(error);
         }
-        if raw.steps.len() > MAX_STEPS {
-            return Err(top.invalid(format!("{} steps; at most {MAX_STEPS}", raw.steps.len())));
+        all_steps(file, &raw.steps, &errors);
+        // A name that stands twice would make what follows wrong.
+        if !errors.is_empty() {
+            return Err(errors.into_list());
         }
-        let names: BTreeSet<&str> = raw.steps.keys().map(String::as_str).collect();
-        let mut steps = BTreeMap::new();
-        let mut lines = BTreeMap::new();
-        for (step, spec) in &raw.steps {
-            let place = Place::new(file, spec.referenced.line(), format!("steps.{step}"));
-            lines.insert(step.as_str(), place.line);
-            check_step_name(step, &place)?;
-            steps.insert(
-                step.as_str(),
-                Checker {
-                    names: &names,
-                    place,
-                }
-                .step(step, &spec.value)?,
-            );
+        let scope = Scope::of_solver(&raw.steps);
+        let top = Place::new(file, 1, "steps");
+        let (steps, _) = group(&top, &raw.steps, &scope, &errors);
+        let checker = Checker {
+            scope: &scope,
+            place: Place::new(file, raw.answer.referenced.line(), "answer"),
+            errors: &errors,
+        };
+        let answer = checker.answer(&raw.answer.value);
+        let calls = steps.expert_calls().saturating_add(steps.helper_calls());
+        if calls > MAX_CALLS {
+            let reason = format!("up to {calls} calls to experts; at most {MAX_CALLS}");
+            errors.add(top.invalid(reason));
         }
-        let place = Place::new(file, raw.answer.referenced.line(), "answer");
-        let (answer, read) = Checker {
-            names: &names,
-            place,
-        }
-        .answer(&raw.answer.value)?;
-        let edges = steps
-            .iter()
-            .map(|(name, step)| (*name, step.needs.iter().map(String::as_str).collect()));
-        let order = graph::order(&edges.collect()).map_err(|circle| SkillError::Cycle {
-            file: file.to_owned(),
-            line: circle
-                .first()
-                .and_then(|s| lines.get(s.as_str()))
-                .copied()
-                .unwrap_or(0),
-            steps: circle,
-        })?;
-        let steps = order
-            .iter()
-            .filter_map(|name| steps.get(name.as_str()).cloned())
-            .collect();
+        let (Some((answer, mut read)), true) = (errors.keep(answer), errors.is_empty()) else {
+            return Err(errors.into_list());
+        };
+        read.extend(steps.all().flat_map(|step| step.reads.iter().cloned()));
         let description = raw
             .description
             .split_whitespace()
@@ -129,7 +95,7 @@ impl Solver {
             description,
             steps,
             answer,
-            answer_reads: read,
+            read,
         })
     }
 
@@ -157,6 +123,7 @@ impl Solver {
             optional: false,
             timeout: Duration::from_millis(MAX_TIMEOUT_MS),
             needs: BTreeSet::new(),
+            reads: BTreeSet::new(),
         };
         let text = Template::parse("{{ ask.text }}")?;
         let answer = AnswerSpec {
@@ -168,9 +135,9 @@ impl Solver {
         Ok(Self {
             name: "instructions".to_owned(),
             description: description.to_owned(),
-            steps: vec![step],
+            steps: Group::new(vec![step]),
             answer,
-            answer_reads: BTreeSet::from(["ask".to_owned()]),
+            read: BTreeSet::from(["ask".to_owned()]),
         })
     }
 }
@@ -178,3 +145,7 @@ impl Solver {
 #[cfg(test)]
 #[path = "solver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod group_tests;

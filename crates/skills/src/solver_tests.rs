@@ -1,7 +1,7 @@
 use super::*;
 
 fn parse(text: &str) -> Result<Solver, SkillError> {
-    Solver::parse("solvers/s.yaml", "s", text)
+    Solver::parse("solvers/s.yaml", "s", text).map_err(|mut errors| errors.remove(0))
 }
 
 const GOOD: &str = r#"
@@ -35,7 +35,7 @@ fn steps_are_ordered_by_what_they_read() {
     let solver = parse(GOOD).unwrap();
     let order: Vec<_> = solver.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(order, ["read", "cut", "answer_it", "total"]);
-    assert_eq!(solver.step("answer_it").unwrap().expert_calls(), 3);
+    assert_eq!(solver.steps.step("answer_it").unwrap().expert_calls(), 3);
     assert_eq!(solver.unread_steps().count(), 0);
 }
 

@@ -11,7 +11,11 @@ use maestro_core::Capability;
 use regex::Regex;
 use serde_json::Value as Json;
 
-use crate::template::Template;
+use crate::{classify::Classify, template::Template};
+
+mod group;
+
+pub use group::{Branch, Case, Group, Repeat};
 
 /// One step of a workflow.
 #[derive(Clone, Debug)]
@@ -26,8 +30,10 @@ pub struct Step {
     pub optional: bool,
     /// Longest time of it, each call included.
     pub timeout: Duration,
-    /// The steps whose results it reads.
+    /// The steps of its group that it waits for.
     pub needs: BTreeSet<String>,
+    /// The steps whose results it reads, those inside of others too.
+    pub(crate) reads: BTreeSet<String>,
 }
 
 /// What a step does.
@@ -47,6 +53,14 @@ pub enum Action {
     Extract(Extract),
     /// Runs a program in the sandbox.
     Run(RunCode),
+    /// Covers an image with smaller ones.
+    Tile(Tile),
+    /// Says which of several labels fits.
+    Classify(Classify),
+    /// Runs one of several groups of steps.
+    Branch(Branch),
+    /// Runs a group of steps several times.
+    Repeat(Repeat),
 }
 
 /// A question to the pair's expert.
@@ -93,6 +107,11 @@ pub struct ServiceCall {
     pub text: Option<Template>,
     /// Images that go along.
     pub images: ImageSelection,
+    /// Whether each image goes in a call of its own. What is found is then placed in the image of
+    /// the task that the call's image was cut out of.
+    pub each: bool,
+    /// Most calls.
+    pub calls: u32,
 }
 
 /// An image: one of the task or the result of a step.
@@ -100,7 +119,7 @@ pub struct ServiceCall {
 pub enum ImageRef {
     /// An image of the task, from 0.
     Task(usize),
-    /// The image that a step made.
+    /// The image that a step made, or all of its tiles.
     Step(String),
 }
 
@@ -132,7 +151,7 @@ impl ImageSelection {
     }
 }
 
-/// Makes an image: cut out, rid of colours, then enlarged.
+/// Makes an image: boxes drawn, cut out, rid of colours, then enlarged.
 #[derive(Clone, Debug)]
 pub struct ImageStep {
     /// The image it starts from.
@@ -143,6 +162,32 @@ pub struct ImageStep {
     pub erase: Option<Template>,
     /// How much the result is enlarged (or reduced).
     pub zoom: f32,
+    /// Boxes drawn on the image that it starts from.
+    pub draw: Option<Draw>,
+}
+
+/// Boxes that are drawn on an image.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    /// A list of boxes: four numbers each (left, top, right, bottom), or anything with `bounds`.
+    pub boxes: Template,
+    /// What the boxes count in.
+    pub unit: CropUnit,
+    /// Whether each box bears its number, from 1.
+    pub numbered: bool,
+}
+
+/// Covers an image with overlapping square tiles, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tile {
+    /// The image.
+    pub of: ImageRef,
+    /// Least side of a tile in pixels; it grows where there would be too many.
+    pub size: u32,
+    /// How much neighbours overlap, as a share of the side.
+    pub overlap: f32,
+    /// Most tiles.
+    pub most: u32,
 }
 
 /// A part of an image. It is clamped to the image and never empty.
@@ -157,7 +202,7 @@ pub struct Crop {
 }
 
 /// What bounds count in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CropUnit {
     /// Pixels of the image.
@@ -277,28 +322,4 @@ pub struct RunCode {
     pub code: Template,
     /// What it reads.
     pub stdin: Option<Template>,
-}
-
-impl Step {
-    /// Most calls to the pair's expert.
-    pub fn expert_calls(&self) -> u32 {
-        match &self.action {
-            Action::Ask(ask) => ask.samples,
-            Action::Expert(_) => 1,
-            _ => 0,
-        }
-    }
-
-    /// Most calls to helpers.
-    pub fn helper_calls(&self) -> u32 {
-        u32::from(matches!(self.action, Action::Helper(_)))
-    }
-
-    /// Most tokens of one reply.
-    pub fn output_tokens(&self) -> u32 {
-        match &self.action {
-            Action::Ask(ask) => ask.max_output_tokens,
-            _ => 0,
-        }
-    }
 }

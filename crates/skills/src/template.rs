@@ -53,6 +53,8 @@ pub struct Template {
     /// Where the whole source is one `{{ expression }}`: the expression.
     expression: Option<String>,
     names: BTreeSet<String>,
+    /// The same with the attributes that are read of them, `name.attribute`.
+    paths: BTreeSet<String>,
 }
 
 impl Template {
@@ -62,9 +64,10 @@ impl Template {
     /// What is wrong with it.
     pub fn parse(source: impl Into<String>) -> Result<Self, TemplateError> {
         let source = source.into();
-        let names = ENVIRONMENT
-            .template_from_str(&source)?
-            .undeclared_variables(false);
+        let parsed = ENVIRONMENT.template_from_str(&source)?;
+        let names = parsed.undeclared_variables(false);
+        let paths = parsed.undeclared_variables(true).into_iter().collect();
+        drop(parsed);
         let expression = sole_expression(&source)
             .filter(|inner| ENVIRONMENT.compile_expression(inner).is_ok())
             .map(str::to_owned);
@@ -72,6 +75,7 @@ impl Template {
             source,
             expression,
             names: without_globals(names),
+            paths,
         })
     }
 
@@ -80,19 +84,33 @@ impl Template {
     /// # Errors
     /// What is wrong with it.
     pub fn parse_expression(source: &str) -> Result<Self, TemplateError> {
-        let names = ENVIRONMENT
-            .compile_expression(source)?
-            .undeclared_variables(false);
+        let parsed = ENVIRONMENT.compile_expression(source)?;
+        let names = parsed.undeclared_variables(false);
+        let paths = parsed.undeclared_variables(true).into_iter().collect();
         Ok(Self {
             source: source.to_owned(),
             expression: Some(source.to_owned()),
             names: without_globals(names),
+            paths,
         })
+    }
+
+    /// Its text.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The variables that it reads.
     pub fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// The attributes that it reads of a variable.
+    pub(crate) fn members(&self, variable: &str) -> impl Iterator<Item = &str> {
+        self.paths.iter().filter_map(move |path| {
+            let member = path.strip_prefix(variable)?.strip_prefix('.')?;
+            member.split('.').next()
+        })
     }
 
     /// Renders to text.

@@ -70,7 +70,7 @@ fn calculate(expression: &str) -> Result<StepOutput, Failure> {
     let evidence = note("calculation", format!("{expression} = {value}"));
     Ok(StepOutput {
         value: json!({ "value": value }),
-        image: None,
+        images: Vec::new(),
         evidence: vec![evidence],
     })
 }
@@ -120,7 +120,7 @@ fn receipt_field(field: &str, regions: Json) -> Result<StepOutput, Failure> {
     let evidence = note("receipt", format!("{field}: {}", found.evidence));
     Ok(StepOutput {
         value,
-        image: None,
+        images: Vec::new(),
         evidence: vec![evidence],
     })
 }
@@ -145,7 +145,7 @@ fn count_objects(question: &str, detections: Json) -> Result<StepOutput, Failure
     });
     Ok(StepOutput {
         value,
-        image: None,
+        images: Vec::new(),
         evidence: vec![evidence],
     })
 }
@@ -192,7 +192,7 @@ fn picked(found: diagram::Picked) -> StepOutput {
         value: json!({
             "value": found.value, "confidence": found.confidence, "evidence": found.evidence,
         }),
-        image: None,
+        images: Vec::new(),
         evidence: vec![evidence],
     }
 }

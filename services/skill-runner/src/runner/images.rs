@@ -1,13 +1,17 @@
-//! Image operations: cut out, erase a colour, enlarge. Boxes are clamped, sizes are limited.
+//! Image operations: draw boxes, cut out, erase a colour, enlarge, cover with tiles. Boxes are
+//! clamped, and sizes are limited before memory is taken.
 
 use std::io::Cursor;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, imageops::FilterType};
 use maestro_core::episode::{Failure, FailureKind};
-use maestro_skills::CropUnit;
+use maestro_skills::{CropUnit, Tile};
 
-use super::erase::{Colour, erased};
+use super::{
+    draw,
+    erase::{Colour, erased},
+};
 
 /// Longest side of an image that is read.
 const MAX_INPUT_SIDE: u32 = 16_384;
@@ -75,48 +79,136 @@ fn side(a: f64, b: f64, margin: f64, size: u32) -> (u32, u32) {
     (start as u32, (end - start) as u32)
 }
 
-/// Cuts `crop` out of an encoded image, paints over the colours `erase` and scales the rest by
-/// `zoom`, keeping the longest side within limits. Returns a PNG and its size. Takes a while: call it off the async threads.
-pub(crate) fn cut(
-    content: &[u8],
-    crop: Option<&CropBox>,
-    erase: &[Colour],
-    zoom: f32,
-) -> Result<(Bytes, PixelBox, [u32; 2]), Failure> {
-    let failed =
-        |reason: String| Failure::new(FailureKind::SkillFailed, format!("image: {reason}"));
-    let image = decode(content).map_err(|error| failed(error.to_string()))?;
-    let whole = PixelBox {
-        left: 0,
-        top: 0,
-        width: image.width(),
-        height: image.height(),
+/// What is made of an image, in this order.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes {
+    /// Boxes that are drawn on it.
+    pub(crate) draw: Vec<CropBox>,
+    /// Whether the boxes bear numbers.
+    pub(crate) numbered: bool,
+    /// What is cut out.
+    pub(crate) crop: Option<CropBox>,
+    /// Colours that are painted over.
+    pub(crate) erase: Vec<Colour>,
+    /// How much the rest is enlarged; its longest side stays within limits.
+    pub(crate) zoom: f32,
+}
+
+/// An image that was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) png: Bytes,
+    /// The part of the image before that it shows.
+    pub(crate) part: PixelBox,
+    /// Its width and height.
+    pub(crate) size: [u32; 2],
+}
+
+fn failed(reason: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::SkillFailed, format!("image: {reason}"))
+}
+
+/// Changes an encoded image. Takes a while: call it off the async threads.
+pub(crate) fn change(content: &[u8], changes: &Changes) -> Result<Made, Failure> {
+    let mut image = decode(content).map_err(failed)?;
+    let inside = |crop: &CropBox| {
+        clamp(crop, image.width(), image.height())
+            .ok_or_else(|| failed("a bound of a box is no number"))
     };
-    let part = match crop {
-        Some(crop) => clamp(crop, image.width(), image.height())
-            .ok_or_else(|| failed("a bound of the crop is no number".to_owned()))?,
-        None => whole,
+    let drawn: Vec<PixelBox> = changes.draw.iter().map(inside).collect::<Result<_, _>>()?;
+    let part = match &changes.crop {
+        Some(crop) => inside(crop)?,
+        None => whole(&image),
     };
-    let cut = if part == whole {
+    if !drawn.is_empty() {
+        let mut canvas = image.into_rgb8();
+        draw::boxes(&mut canvas, &drawn, changes.numbered);
+        image = DynamicImage::ImageRgb8(canvas);
+    }
+    let cut = if part == whole(&image) {
         image
     } else {
         image.crop_imm(part.left, part.top, part.width, part.height)
     };
-    let cut = if erase.is_empty() {
+    let cut = if changes.erase.is_empty() {
         cut
     } else {
-        DynamicImage::ImageRgb8(erased(cut.into_rgb8(), erase))
+        DynamicImage::ImageRgb8(erased(cut.into_rgb8(), &changes.erase))
     };
-    let [width, height] = scaled(cut.width(), cut.height(), zoom);
-    let cut = if [width, height] == [cut.width(), cut.height()] {
-        cut
+    shown(cut, part, changes.zoom)
+}
+
+/// Covers an encoded image with tiles, row by row. Takes a while: call it off the async threads.
+pub(crate) fn tile(content: &[u8], spec: &Tile) -> Result<Vec<Made>, Failure> {
+    let image = decode(content).map_err(failed)?;
+    let [width, height] = [image.width(), image.height()];
+    let parts = tiles(width, height, spec).into_iter();
+    let cut = |part: &PixelBox| image.crop_imm(part.left, part.top, part.width, part.height);
+    parts.map(|part| shown(cut(&part), part, 1.0)).collect()
+}
+
+/// The tiles of an image of `width` × `height` pixels, row by row: at most `spec.most` squares (cut
+/// off at the image's own size) that cover it and lie evenly.
+pub(crate) fn tiles(width: u32, height: u32, spec: &Tile) -> Vec<PixelBox> {
+    let overlap = f64::from(spec.overlap.clamp(0.0, 0.9));
+    let mut side = spec.size.max(1);
+    let (columns, rows) = loop {
+        let (columns, rows) = (count(width, side, overlap), count(height, side, overlap));
+        if columns.saturating_mul(rows) <= spec.most.max(1) {
+            break (columns, rows);
+        }
+        side += side / 16 + 1;
+    };
+    let (wide, high) = (side.min(width), side.min(height));
+    let at = |index: u32, count: u32, room: u32| match count {
+        0 | 1 => 0,
+        _ => (u64::from(room) * u64::from(index) / u64::from(count - 1)) as u32,
+    };
+    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    places
+        .map(|(row, column)| PixelBox {
+            left: at(column, columns, width - wide),
+            top: at(row, rows, height - high),
+            width: wide,
+            height: high,
+        })
+        .collect()
+}
+
+/// How many tiles cover a length.
+fn count(length: u32, side: u32, overlap: f64) -> u32 {
+    if length <= side {
+        return 1;
+    }
+    let step = (f64::from(side) * (1.0 - overlap)).floor().max(1.0);
+    // At least 1, and a float that is too large becomes the largest number.
+    (f64::from(length - side) / step).ceil() as u32 + 1
+}
+
+fn whole(image: &DynamicImage) -> PixelBox {
+    PixelBox {
+        left: 0,
+        top: 0,
+        width: image.width(),
+        height: image.height(),
+    }
+}
+
+/// Scales an image and makes a PNG of it.
+fn shown(image: DynamicImage, part: PixelBox, zoom: f32) -> Result<Made, Failure> {
+    let [width, height] = scaled(image.width(), image.height(), zoom);
+    let image = if [width, height] == [image.width(), image.height()] {
+        image
     } else {
-        cut.resize_exact(width, height, FilterType::CatmullRom)
+        image.resize_exact(width, height, FilterType::CatmullRom)
     };
     let mut png = Cursor::new(Vec::new());
-    cut.write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok((png.into_inner().into(), part, [width, height]))
+    image.write_to(&mut png, ImageFormat::Png).map_err(failed)?;
+    Ok(Made {
+        png: png.into_inner().into(),
+        part,
+        size: [width, height],
+    })
 }
 
 fn decode(content: &[u8]) -> image::ImageResult<DynamicImage> {
@@ -138,86 +230,5 @@ fn scaled(width: u32, height: u32, zoom: f32) -> [u32; 2] {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn crop(bounds: [f64; 4], unit: CropUnit, margin: f32) -> CropBox {
-        CropBox {
-            bounds,
-            unit,
-            margin,
-        }
-    }
-
-    #[test]
-    fn crops_are_rounded_outwards_and_clamped() {
-        let taken = |c: CropBox| clamp(&c, 100, 50).map(|b| (b.left, b.top, b.width, b.height));
-        assert_eq!(
-            taken(crop([10.5, 10.0, 20.2, 20.0], CropUnit::Pixels, 0.0)),
-            Some((10, 10, 11, 10))
-        );
-        assert_eq!(
-            taken(crop([0.5, 0.5, 1.0, 1.0], CropUnit::Fractions, 0.0)),
-            Some((50, 25, 50, 25))
-        );
-        assert_eq!(
-            taken(crop([20.0, 20.0, 10.0, 10.0], CropUnit::Pixels, 0.5)),
-            Some((5, 5, 20, 20))
-        );
-        assert_eq!(
-            taken(crop([500.0, 500.0, 600.0, 600.0], CropUnit::Pixels, 0.0)),
-            Some((99, 49, 1, 1))
-        );
-        let (least, most) = (f64::MIN, f64::MAX);
-        let whole = crop([least, least, most, most], CropUnit::Fractions, 10.0);
-        assert_eq!(taken(whole), Some((0, 0, 100, 50)));
-        assert_eq!(
-            taken(crop([f64::NAN, 0.0, 1.0, 1.0], CropUnit::Pixels, 0.0)),
-            None
-        );
-    }
-
-    #[test]
-    fn a_cut_is_a_png_of_the_part() {
-        let mut source = image::RgbImage::new(40, 20);
-        source.put_pixel(30, 10, image::Rgb([9, 8, 7]));
-        let mut png = Cursor::new(Vec::new());
-        source.write_to(&mut png, ImageFormat::Png).unwrap();
-        let part = crop([30.0, 10.0, 32.0, 12.0], CropUnit::Pixels, 0.0);
-        let (content, _, size) = cut(png.get_ref(), Some(&part), &[], 1.0).unwrap();
-        let made = image::load_from_memory(&content).unwrap().to_rgb8();
-        assert_eq!((size, made.get_pixel(0, 0).0), ([2, 2], [9, 8, 7]));
-        let (_, _, zoomed) = cut(png.get_ref(), Some(&part), &[], 4.0).unwrap();
-        assert_eq!(zoomed, [8, 8]);
-        assert!(cut(b"no image", None, &[], 1.0).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn a_crop_never_leaves_the_image(
-            bounds in prop::array::uniform4(prop_oneof![-1e7..1e7f64, any::<f64>(), -1.5..1.5f64]),
-            fractions in any::<bool>(), margin in prop_oneof![0.0f32..10.0, any::<f32>()],
-            width in 1u32..20_000, height in 1u32..20_000,
-        ) {
-            let unit = if fractions { CropUnit::Fractions } else { CropUnit::Pixels };
-            let finite = bounds.iter().all(|b| b.is_finite()) && margin.is_finite();
-            match clamp(&crop(bounds, unit, margin), width, height) {
-                Some(part) => {
-                    prop_assert!(part.width >= 1 && part.height >= 1);
-                    prop_assert!(part.left + part.width <= width);
-                    prop_assert!(part.top + part.height <= height);
-                }
-                None => prop_assert!(!finite),
-            }
-        }
-
-        #[test]
-        fn a_zoom_stays_within_limits(w in 1u32..20_000, h in 1u32..20_000, zoom in 0.001f32..16.0) {
-            let [width, height] = scaled(w, h, zoom);
-            prop_assert!((1..=MAX_OUTPUT_SIDE).contains(&width));
-            prop_assert!((1..=MAX_OUTPUT_SIDE).contains(&height));
-        }
-    }
-}
+#[path = "images_tests.rs"]
+mod tests;

@@ -1,10 +1,17 @@
 //! Interprets skills: resolves the bundle, chooses a solver, runs its steps, reads the answer.
 
+mod ask;
 mod calls;
+mod dispatch;
+mod draw;
+mod each;
 mod erase;
 mod execute;
+mod groups;
 mod images;
 mod ledger;
+mod picture;
+mod pictures;
 mod reply;
 mod run_code;
 mod scope;
@@ -29,16 +36,13 @@ use async_trait::async_trait;
 use maestro_core::{
     CoreError, Digest,
     answer::ExtractedAnswer,
-    episode::{
-        Evidence as Note, Failure, FailureKind, MAX_OBSERVATION_CHARS, Observation, clip_middle,
-    },
-    expert_call::Generation,
+    episode::{Failure, FailureKind, MAX_OBSERVATION_CHARS, Observation, clip_middle},
     ports::{Blobs, Experts, Skills},
     registry::Snapshot,
     skill_run::SkillRun,
 };
 use maestro_rpc::{Drainable, ServiceStatus};
-use maestro_skills::{Dispatched, Evidence, Skill, Solver};
+use maestro_skills::{Skill, Solver};
 use maestro_telemetry::{Gauge, Histogram, Label};
 use moka::future::Cache;
 use serde::{Deserialize, Serialize};
@@ -46,8 +50,9 @@ use serde_json::{Map, Value as Json, json};
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    calls::{Caller, Request},
-    execute::{Execution, Outputs, answer_kind, time_left},
+    calls::Caller,
+    dispatch::dispatch,
+    execute::{Execution, answer_kind, evidence, time_left},
     text::{answer_form, spoken},
 };
 pub(crate) use self::{
@@ -60,8 +65,6 @@ use crate::{sandbox::Sandbox, toolbox::extract};
 const MAX_EVIDENCE_CHARS: usize = 1000;
 /// Most pieces of evidence of one observation.
 const MAX_EVIDENCE: usize = 32;
-/// Longest time of the look at the image before the choice of a solver.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Permits of runs.
 const RUNS: Label<'static> = Label::Resource("skill_runs");
@@ -205,7 +208,8 @@ impl Runner {
         } else {
             &run.query
         };
-        let choice = dispatch(run, skill, caller, query).await;
+        let variables = variables(run, skill, query);
+        let choice = dispatch(run, skill, caller, &variables).await;
         if skill.solvers().len() > 1 {
             observation
                 .evidence
@@ -228,10 +232,12 @@ impl Runner {
             blobs: &*self.blobs,
             sandbox: self.sandbox.as_ref(),
             solver,
-            variables: variables(run, skill, query),
+            variables,
         };
         let outputs = execution.steps().await?;
-        observation.evidence.extend(evidence(solver, &outputs));
+        observation
+            .evidence
+            .extend(evidence(&solver.steps, &outputs));
         let context = execution.context(&outputs);
         let (text, answer) = conclude(run, solver, &context)?;
         observation.text = text;
@@ -244,44 +250,6 @@ impl Runner {
         }
         Ok(())
     }
-}
-
-/// Chooses a solver, with a look at the image where words do not decide.
-async fn dispatch(run: &SkillRun, skill: &Skill, caller: &Caller, query: &str) -> Dispatched {
-    let rules = skill.dispatch();
-    let kind = &run.answer_kind;
-    let seen = match (rules.probe(query, kind), run.images.first()) {
-        (Some(probe), Some(image)) => {
-            let request = Request {
-                capability: probe.capability.clone(),
-                operation: probe.operation.clone(),
-                messages: Vec::new(),
-                images: vec![image.digest],
-                generation: Generation {
-                    max_output_tokens: 0,
-                    ..Generation::default()
-                },
-                path: "dispatch".to_owned(),
-                sample: 0,
-                timeout: PROBE_TIMEOUT,
-            };
-            let reply = if probe.own_expert {
-                caller.expert_call(request).await
-            } else {
-                caller.helper_call(request).await
-            };
-            // Without it the words decide alone.
-            reply
-                .ok()
-                .and_then(|reply| reply.findings.into_iter().next())
-        }
-        _ => None,
-    };
-    let seen = seen.map(|found| Evidence {
-        kind: found.value,
-        confidence: found.confidence,
-    });
-    rules.choose(query, kind, seen.as_ref())
 }
 
 fn variables(run: &SkillRun, skill: &Skill, query: &str) -> Map<String, Json> {
@@ -302,17 +270,6 @@ fn variables(run: &SkillRun, skill: &Skill, query: &str) -> Map<String, Json> {
         Json::Object(variables) => variables,
         _ => Map::new(),
     }
-}
-
-/// Evidence of all steps in the order of the workflow, so that equal runs have equal observations.
-fn evidence(solver: &Solver, outputs: &Outputs) -> Vec<Note> {
-    let steps = solver
-        .steps
-        .iter()
-        .filter_map(|step| outputs.get(&step.name));
-    steps
-        .flat_map(|output| output.evidence.iter().cloned())
-        .collect()
 }
 
 /// The observation's text and the answer in it.

@@ -1,11 +1,12 @@
 //! Results of steps as templates read them. Pure.
 
 use maestro_core::{
-    Digest,
     episode::Evidence,
     expert_call::{ExpertReply, TextRegion},
 };
 use serde_json::{Map, Value as Json, json};
+
+use super::picture::Picture;
 
 /// Most lines of read text that are kept as evidence.
 const EVIDENCE_LINES: usize = 40;
@@ -17,8 +18,8 @@ const EVIDENCE_OBJECTS: usize = 40;
 pub(crate) struct StepOutput {
     /// What templates read under the step's name; null for a step that was skipped or failed.
     pub(crate) value: Json,
-    /// The image that it made.
-    pub(crate) image: Option<Digest>,
+    /// The images that it made.
+    pub(crate) images: Vec<Picture>,
     /// What it adds to the observation's evidence.
     pub(crate) evidence: Vec<Evidence>,
 }
@@ -77,7 +78,7 @@ pub(crate) fn service_output(reply: &ExpertReply) -> StepOutput {
     }
     StepOutput {
         value: value.into(),
-        image: None,
+        images: Vec::new(),
         evidence,
     }
 }

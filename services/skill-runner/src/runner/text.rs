@@ -31,6 +31,15 @@ pub(crate) fn answer_form(kind: &AnswerKind) -> String {
     }
 }
 
+/// Tells an expert which replies there are.
+pub(crate) fn one_of<'a>(labels: impl Iterator<Item = &'a str>) -> String {
+    let labels: Vec<&str> = labels.collect();
+    format!(
+        "\n\nReply with exactly one of these: {}.",
+        labels.join(", ")
+    )
+}
+
 /// The kind that a skill's file names; a choice needs the task's own options.
 pub(crate) fn named_kind(name: &str, wanted: &AnswerKind) -> AnswerKind {
     match name {
