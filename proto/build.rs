@@ -14,6 +14,7 @@ fn main() -> io::Result<()> {
         .bytes(".maestro.v1.UploadBlobRequest.chunk")
         .bytes(".maestro.v1.DownloadBlobResponse.chunk")
         .bytes(".maestro.v1.Image.content")
+        .bytes(".maestro.v1.RegisterSkillRequest.content")
         .file_descriptor_set_path(out.join("maestro.v1.bin"))
         .compile_protos(&protos, &[PathBuf::from(".")])
 }

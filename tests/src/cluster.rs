@@ -8,6 +8,7 @@ use std::{
 };
 
 use maestro_core::{
+    Digest,
     ports::{PutMode, Registry},
     registry::{Descriptor, Snapshot},
 };
@@ -227,6 +228,12 @@ impl Cluster {
     /// Where clients reach etcd.
     pub fn etcd_url(&self) -> &str {
         &self.etcd_url
+    }
+
+    /// The digest of a skill that the registry shows.
+    pub fn registry_skill(&self, name: &str) -> Option<Digest> {
+        let snapshot = self.registry.snapshots().borrow().clone();
+        Some(snapshot.catalogue.skills.get(name)?.bundle)
     }
 
     /// How many instances serve an expert.

@@ -13,6 +13,7 @@ pub mod sandbox;
 pub mod tools;
 
 mod error;
+mod follower;
 mod registration;
 mod runner;
 mod service;
@@ -39,6 +40,7 @@ pub struct Running {
     server: maestro_rpc::Running,
     runner: Arc<Runner>,
     _registering: Option<AbortOnDropHandle<()>>,
+    _following: AbortOnDropHandle<()>,
     /// Kept so that its snapshots go on.
     _registry: Arc<dyn Registry>,
 }
@@ -84,11 +86,17 @@ pub async fn start(
     let experts: Arc<dyn Experts> =
         Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.router));
     let sandbox = open_sandbox(config.sandbox).await?;
-    let runner = Runner::new(experts, Arc::clone(&blobs), snapshots, config.runner);
+    let runner = Runner::new(
+        experts,
+        Arc::clone(&blobs),
+        snapshots.clone(),
+        config.runner,
+    );
     let runner = Arc::new(runner.with_sandbox(sandbox));
     for skill in library()? {
         runner.preload(skill).await;
     }
+    let following = tokio::spawn(follower::follow(Arc::clone(&runner), snapshots));
     let mode = match config.library {
         LibraryMode::Off => None,
         LibraryMode::Register => Some(PutMode::Create),
@@ -111,6 +119,7 @@ pub async fn start(
         server,
         runner,
         _registering: registering,
+        _following: AbortOnDropHandle::new(following),
         _registry: registry,
     })
 }

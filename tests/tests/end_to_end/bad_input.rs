@@ -247,7 +247,9 @@ async fn a_bad_entry_of_the_registry_is_refused_with_its_field() {
         let digest = blobs.put(bundle(solver)).await.unwrap();
         let status = registry
             .register_skill(v1::RegisterSkillRequest {
-                bundle: digest.to_string(),
+                source: Some(v1::register_skill_request::Source::Bundle(
+                    digest.to_string(),
+                )),
                 replace: false,
             })
             .await

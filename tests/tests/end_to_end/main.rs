@@ -15,4 +15,5 @@ mod observability;
 mod operations;
 mod secure_etcd;
 mod skew;
+mod skills;
 mod traces;

@@ -1,6 +1,8 @@
 //! One contract per solver that asks an expert: what it is sent, what comes of its replies.
 
-use maestro_core::{MicroUsd, answer::AnswerKind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use maestro_core::{MicroUsd, answer::AnswerKind, episode::Observation};
 use maestro_skills::Skill;
 use serde_json::Value;
 
@@ -12,6 +14,7 @@ const WHOLE: Sent = ([100, 60], [50, 30]);
 const PART: Sent = ([76, 60], [25, 24]);
 const FRACTIONS: &str = "0.1, 0.2, 0.4, 0.6";
 const PROGRAM: &str = "Here:\n```python\ndef double(x):\n    return 2 * x\n```";
+const ASSERTS: &str = "assert double(2) == 4\nassert double(-1) == -2";
 
 struct Contract {
     skill: &'static str,
@@ -39,6 +42,8 @@ fn reply(request: &Value, says: &str) -> String {
         FRACTIONS.to_owned()
     } else if asked.contains("kind of a chart") {
         "It is a Line chart.".to_owned()
+    } else if asked.contains("assert statements only") {
+        ASSERTS.to_owned()
     } else if asked.contains("fenced code block") {
         PROGRAM.to_owned()
     } else {
@@ -166,7 +171,7 @@ contracts! {
     action: "embodied-scene" / "action-adjustment", "How should the gripper rotate to adjust its grasp?", options(), "B" => "B", whole(1), 2;
     mechanics: "embodied-scene" / "spatial-mechanics", "Will the book fit behind the lamp?", AnswerKind::YesNo, "no" => "No", whole(1), 2;
     multiple_choice: "multiple-choice" / "vote", "Which is the colour of the sea?", options(), "B" => "B", vec![vec![]; 3], 0;
-    code: "code-problem" / "program", "Write double(x).", AnswerKind::Program, "-" => "def double(x):\n    return 2 * x", vec![vec![]; 3], 0;
+    code: "code-problem" / "program", "Write double(x).", AnswerKind::Program, "-" => "def double(x):\n    return 2 * x", vec![vec![]; 2], 0;
 }
 
 #[tokio::test]
@@ -211,4 +216,80 @@ async fn the_letter_of_the_majority_wins() {
     let observation = installation.run(&skill, "Which?", options(), 0).await;
     assert_eq!(observation.answer_text(), "B");
     assert!(observation.confidence() < 0.7, "two of three");
+}
+
+/// An expert whose first programs are wrong.
+async fn attempts(programs: &'static [&'static str]) -> (Installation, Observation) {
+    let attempt = AtomicUsize::new(0);
+    let installation = Installation::start(false, move |request| {
+        if words(request).contains("assert statements only") {
+            return ASSERTS.to_owned();
+        }
+        let attempt = attempt.fetch_add(1, Ordering::Relaxed);
+        format!("```python\n{}\n```", programs[attempt])
+    })
+    .await;
+    let skill = skill("code-problem");
+    let observation = installation
+        .run(&skill, "Write double(x).", AnswerKind::Program, 0)
+        .await;
+    (installation, observation)
+}
+
+#[tokio::test]
+async fn a_program_that_fails_its_asserts_is_repaired() {
+    const RIGHT: &str = "def double(x):\n    return x + x";
+    let (installation, observation) =
+        attempts(&["def double(x):\n    return x ** 2", RIGHT, "unasked"]).await;
+    assert_eq!(observation.answer_text(), RIGHT);
+    assert!(observation.confidence() > 0.8, "{observation:?}");
+    let requests = installation.server.requests();
+    assert_eq!(requests.len(), 3, "the tests and two attempts");
+    let repair = words(&requests[2]);
+    assert!(repair.contains("return x ** 2"), "{repair}");
+    // The first assert holds for squares too.
+    assert!(repair.contains("assert double(-1) == -2"), "{repair}");
+    assert!(repair.contains("AssertionError"), "{repair}");
+}
+
+#[tokio::test]
+async fn repairs_end_after_three_rounds() {
+    let (installation, observation) = attempts(&[
+        "def double(x):\n    while True: pass",
+        "def double(x):\n    return y",
+        "def double(x):\n    return x",
+        "unasked",
+    ])
+    .await;
+    assert_eq!(observation.answer_text(), "def double(x):\n    return x");
+    assert!(observation.confidence() < 0.5, "{observation:?}");
+    let requests = installation.server.requests();
+    assert_eq!(requests.len(), 4);
+    assert!(words(&requests[2]).contains("took too long"));
+    assert!(words(&requests[3]).contains("NameError"));
+}
+
+#[tokio::test]
+async fn tests_that_are_no_program_are_not_run() {
+    let installation = Installation::start(false, |request| {
+        let testing = words(request).contains("assert statements only");
+        if testing {
+            "That depends on you."
+        } else {
+            PROGRAM
+        }
+        .to_owned()
+    })
+    .await;
+    let skill = skill("code-problem");
+    let observation = installation
+        .run(&skill, "Write double(x).", AnswerKind::Program, 0)
+        .await;
+    assert_eq!(
+        observation.answer_text(),
+        "def double(x):\n    return 2 * x"
+    );
+    let requests = installation.server.requests();
+    assert_eq!(requests.len(), 2, "no repair without tests");
+    assert!(!words(&requests[1]).contains("depends on you"));
 }

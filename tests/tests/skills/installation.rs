@@ -25,7 +25,7 @@ use maestro_proto::v1::{
     expert_service_server::{ExpertService, ExpertServiceServer},
 };
 use maestro_registry::MemoryRegistry;
-use maestro_skill_runner::{Config, LibraryMode, Running};
+use maestro_skill_runner::{Config, LibraryMode, Running, sandbox::SandboxConfig};
 use maestro_skills::Skill;
 use maestro_tests::ChatServer;
 use serde_json::{Value, json};
@@ -184,6 +184,10 @@ impl Installation {
                 .unwrap();
         let config = Config {
             library: LibraryMode::Off,
+            sandbox: SandboxConfig {
+                launcher: maestro_tests::binary("maestro-skill-runner").unwrap(),
+                ..SandboxConfig::default()
+            },
             ..Config::default()
         };
         let running =

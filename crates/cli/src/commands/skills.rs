@@ -10,7 +10,6 @@ use crate::{
     arguments::Skills,
     connection::{Connection, quick},
     error::CliError,
-    task::upload,
 };
 
 pub(super) async fn run(command: Skills) -> Result<(), CliError> {
@@ -40,15 +39,15 @@ pub(super) async fn run(command: Skills) -> Result<(), CliError> {
             replace,
             endpoint,
         } => {
+            lint(&folder)?;
             let content = |error: maestro_skills::SkillError| CliError::Content {
                 path: folder.clone(),
                 reason: error.to_string(),
             };
             let bundle = maestro_skills::pack(&folder).map_err(content)?;
             let connection = Connection::open(&endpoint.endpoint)?;
-            let digest = upload(&connection, bundle).await?;
             let request = v1::RegisterSkillRequest {
-                bundle: digest.to_string(),
+                source: Some(v1::register_skill_request::Source::Content(bundle)),
                 replace,
             };
             let response = connection

@@ -81,11 +81,25 @@ impl RegistryService for RegistryApi {
         &self,
         request: Request<v1::RegisterSkillRequest>,
     ) -> Result<Response<v1::RegisterSkillResponse>, Status> {
+        use v1::register_skill_request::Source;
         let request = request.into_inner();
-        let digest: Digest = name("bundle", &request.bundle)?;
-        let bundle = self.blobs.get(&digest).await.map_err(status)?;
+        let (field, bundle, stored) = match request.source {
+            Some(Source::Bundle(digest)) => {
+                let digest: Digest = name("bundle", &digest)?;
+                let bundle = self.blobs.get(&digest).await.map_err(status)?;
+                ("bundle", bundle, true)
+            }
+            Some(Source::Content(bundle)) => ("content", bundle, false),
+            None => {
+                let reason = "one of bundle and content must be given";
+                return Err(status(CoreError::invalid("source", reason)));
+            }
+        };
         let skill = maestro_skills::unpack(&bundle)
-            .map_err(|error| status(CoreError::invalid("bundle", error.to_string())))?;
+            .map_err(|error| status(CoreError::invalid(field, error.to_string())))?;
+        if !stored {
+            self.blobs.put(bundle).await.map_err(status)?;
+        }
         let header = skill.header();
         let revision = self
             .registry

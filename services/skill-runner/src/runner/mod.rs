@@ -133,6 +133,11 @@ impl Runner {
         self.skills.insert(skill.digest(), Arc::new(skill)).await;
     }
 
+    /// Fetches and parses a skill that is not kept yet, so that its first run need not.
+    pub(crate) async fn fetch(&self, digest: Digest) -> Result<(), Failure> {
+        self.skill(digest).await.map(drop)
+    }
+
     /// The skill of a digest, parsed once however many runs ask for it at once.
     async fn skill(&self, digest: Digest) -> Result<Arc<Skill>, Failure> {
         let load = async {

@@ -72,7 +72,7 @@ fn every_skill_is_valid_and_says_what_it_needs() {
     use ImageNeed::{None, Optional, Required};
     for (skill, requires, images, direct, calls) in [
         ("chart-problem", "chat", Required, false, 2),
-        ("code-problem", "chat", Optional, false, 3),
+        ("code-problem", "chat", Optional, false, 4),
         ("diagram-reasoning", "analyze", Required, false, 2),
         ("direct", "chat", Optional, true, 1),
         ("embodied-scene", "chat", Required, false, 1),

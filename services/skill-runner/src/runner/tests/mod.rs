@@ -1,3 +1,6 @@
+mod groups;
+mod images;
+
 use std::{
     sync::{
         Arc,
@@ -15,7 +18,8 @@ use maestro_core::{
 };
 use maestro_rpc::Drainable;
 
-use super::{RunnerConfig, testing::*};
+use super::{RunnerConfig, testing};
+use testing::*;
 
 const TWO_ASKS: &str = r#"
 description: asks twice, then joins
