@@ -114,6 +114,25 @@ mod tests {
     }
 
     #[test]
+    fn skills_written_elsewhere_are_read() {
+        let quoted =
+            "\u{feff}---\r\nname: \"pdf\"\r\ndescription: 'It''s for PDFs.'\r\n---\r\nBody\r\n";
+        let (front, body) = parse(quoted).unwrap();
+        assert_eq!((front.name.as_str(), body.as_str()), ("pdf", "Body"));
+        assert_eq!(front.description, "It's for PDFs.");
+        let folded = "---\ndescription: >-\n  Two\n  lines: of it.\nallowed-tools: [Read, 'Bash(git:*)']\n---\n";
+        let (front, body) = parse(folded).unwrap();
+        assert_eq!(front.description, "Two lines: of it.");
+        assert_eq!(
+            (front.name.as_str(), body.as_str()),
+            ("", ""),
+            "the folder names it"
+        );
+        let rule = "---\nname: a\ndescription: d\n---\nAbove\n\n---\n\nbelow\n";
+        assert_eq!(parse(rule).unwrap().1, "Above\n\n---\n\nbelow");
+    }
+
+    #[test]
     fn a_broken_front_matter_names_its_line() {
         let error = parse("---\nname: x\ndescription: [a\n---\n").unwrap_err();
         assert!(

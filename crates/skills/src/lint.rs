@@ -38,10 +38,10 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn warning(file: &str, message: impl Into<String>) -> Self {
+    fn warning(file: &str, line: Option<u64>, message: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
-            line: None,
+            line,
             message: message.into(),
             severity: Severity::Warning,
         }
@@ -65,7 +65,7 @@ pub fn lint(dir: &Path) -> Vec<Finding> {
     };
     let folder = dir.file_name().and_then(|name| name.to_str());
     let mut findings = match Skill::read(&files, folder) {
-        Ok(skill) => skill_warnings(&skill),
+        Ok(skill) => skill_warnings(&skill, &files),
         Err(errors) => errors.iter().map(Finding::error).collect(),
     };
     findings.extend(front_matter_warnings(&files, folder));
@@ -74,18 +74,19 @@ pub fn lint(dir: &Path) -> Vec<Finding> {
 }
 
 fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
-    let text = files
-        .get(SKILL_FILE)
-        .and_then(|content| std::str::from_utf8(content).ok());
-    let Some(Ok((front, _))) = text.map(front_matter::parse) else {
+    let Some(text) = text_of(files, SKILL_FILE) else {
         return Vec::new();
     };
-    let mut messages = Vec::new();
+    let Ok((front, _)) = front_matter::parse(text) else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    let mut warn = |key: &str, message: String| {
+        findings.push(Finding::warning(SKILL_FILE, line_of(text, key), message));
+    };
     if folder.is_some_and(|folder| !front.name.is_empty() && folder != front.name) {
-        messages.push(format!(
-            "name {:?} differs from the folder's name",
-            front.name
-        ));
+        let message = format!("name {:?} differs from the folder's name", front.name);
+        warn("name", message);
     }
     let shaped = front.name.chars().count() <= MAX_NAME_CHARS
         && !front.name.contains("--")
@@ -94,40 +95,54 @@ fn front_matter_warnings(files: &Files, folder: Option<&str>) -> Vec<Finding> {
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !shaped {
-        messages.push(format!(
+        let message = format!(
             "name {:?} is not 1 to {MAX_NAME_CHARS} lower-case letters, digits and single hyphens",
             front.name
-        ));
+        );
+        warn("name", message);
     }
     let length = front.description.chars().count();
     if (1..SHORT_DESCRIPTION_CHARS).contains(&length) {
-        messages.push("the description is short: say what the skill is for and when".to_owned());
+        let message = "the description is short: say what the skill is for and when";
+        warn("description", message.to_owned());
     }
     if front
         .compatibility
         .is_some_and(|text| text.chars().count() > MAX_COMPATIBILITY_CHARS)
     {
-        messages.push(format!(
-            "compatibility is longer than {MAX_COMPATIBILITY_CHARS} characters"
-        ));
+        let message = format!("compatibility is longer than {MAX_COMPATIBILITY_CHARS} characters");
+        warn("compatibility", message);
     }
     for key in front.unknown.keys() {
-        messages.push(format!(
-            "{key:?} is not a key of the Agent Skills standard; it is ignored"
-        ));
+        let message = format!("{key:?} is not a key of the Agent Skills standard; it is ignored");
+        warn(key, message);
     }
-    messages
-        .into_iter()
-        .map(|message| Finding::warning(SKILL_FILE, message))
-        .collect()
+    findings
 }
 
-fn skill_warnings(skill: &Skill) -> Vec<Finding> {
+fn text_of<'a>(files: &'a Files, path: &str) -> Option<&'a str> {
+    std::str::from_utf8(files.get(path)?).ok()
+}
+
+/// The line, from 1, on which a top-level key of a YAML text stands.
+fn line_of(text: &str, key: &str) -> Option<u64> {
+    let begins = |line: &str| {
+        let after = line.trim_start_matches(['"', '\'']).strip_prefix(key);
+        after.is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    };
+    (1..)
+        .zip(text.lines())
+        .find(|(_, line)| begins(line))
+        .map(|(number, _)| number)
+}
+
+fn skill_warnings(skill: &Skill, files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     let header = skill.header();
     if skill.instructions().is_empty() && header.solvers.is_empty() && !header.direct {
         findings.push(Finding::warning(
             SKILL_FILE,
+            None,
             "there are neither instructions nor solvers",
         ));
     }
@@ -148,12 +163,14 @@ fn skill_warnings(skill: &Skill) -> Vec<Finding> {
     for solver in skill.solvers() {
         if !reachable.contains(solver.name.as_str()) {
             let message = format!("no dispatch rule leads to the solver {:?}", solver.name);
-            findings.push(Finding::warning(HEADER_FILE, message));
+            let line = text_of(files, HEADER_FILE).and_then(|text| line_of(text, "dispatch"));
+            findings.push(Finding::warning(HEADER_FILE, line, message));
         }
-        for step in solver.unread_steps() {
+        for (step, line) in solver.unread_steps() {
             let message = format!("nothing reads the result of the step {step:?}");
             findings.push(Finding::warning(
                 &format!("solvers/{}.yaml", solver.name),
+                line,
                 message,
             ));
         }
@@ -212,12 +229,43 @@ mod tests {
             "{}",
             findings[1].message
         );
-        let warnings: Vec<_> = findings[2..].iter().map(|f| f.message.as_str()).collect();
-        assert!(
-            warnings.iter().any(|m| m.contains("folder's name")),
-            "{warnings:?}"
+        let line = |word: &str| {
+            let warned = findings[2..].iter().find(|f| f.message.contains(word));
+            warned.and_then(|finding| finding.line)
+        };
+        assert_eq!(
+            [line("folder's name"), line("short"), line("color")],
+            [Some(2), Some(3), Some(4)]
         );
-        assert!(warnings.iter().any(|m| m.contains("color")), "{warnings:?}");
-        assert!(warnings.iter().any(|m| m.contains("short")), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_could_be_better_is_reported_with_its_line() {
+        let solver = |name: &str| {
+            format!(
+                "description: {name}\nsteps:\n  spare:\n    ask: {{prompt: x, max_output_tokens: 9}}\n\
+                 answer: {{text: x}}\n"
+            )
+        };
+        let dir = folder(&[
+            ("SKILL.md", "---\nname: spare\ndescription: d\n---\nBody\n"),
+            ("skill.yaml", "images: none\ndispatch: {default: a}\n"),
+            ("solvers/a.yaml", &solver("a")),
+            ("solvers/b.yaml", &solver("b")),
+        ]);
+        let findings = lint(dir.path());
+        let seen: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.file != "SKILL.md")
+            .map(|f| (f.file.as_str(), f.line, f.severity))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("solvers/a.yaml", Some(4), Severity::Warning),
+                ("skill.yaml", Some(2), Severity::Warning),
+                ("solvers/b.yaml", Some(4), Severity::Warning),
+            ]
+        );
     }
 }

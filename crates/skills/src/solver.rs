@@ -1,6 +1,9 @@
 //! Level-2 solvers: parsing of `solvers/NAME.yaml`.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     check::{Checker, Errors, MAX_TIMEOUT_MS, Scope, all_steps, group},
@@ -27,6 +30,8 @@ pub struct Solver {
     pub answer: AnswerSpec,
     /// The steps that something reads.
     read: BTreeSet<String>,
+    /// Where each step stands in the file.
+    lines: BTreeMap<String, u64>,
 }
 
 /// How a workflow's result is made.
@@ -44,13 +49,14 @@ pub struct AnswerSpec {
 
 impl Solver {
     /// Steps whose results nothing reads. What a branch or a repetition is for may lie inside of
-    /// it.
-    pub(crate) fn unread_steps(&self) -> impl Iterator<Item = &str> {
+    /// it. With the line of each.
+    pub(crate) fn unread_steps(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
         let leaf = |step: &&Step| step.action.groups().next().is_none();
         let leaves = self.steps.all().filter(leaf);
         leaves
             .map(|step| step.name.as_str())
             .filter(|name| !self.read.contains(*name))
+            .map(|name| (name, self.lines.get(name).copied()))
     }
 
     /// # Errors
@@ -62,7 +68,7 @@ impl Solver {
             let error = Place::new(file, 1, "description").invalid("must not be empty");
             errors.add(error);
         }
-        all_steps(file, &raw.steps, &errors);
+        let lines = all_steps(file, &raw.steps, &errors);
         // A name that stands twice would make what follows wrong.
         if !errors.is_empty() {
             return Err(errors.into_list());
@@ -96,6 +102,7 @@ impl Solver {
             steps,
             answer,
             read,
+            lines,
         })
     }
 
@@ -138,6 +145,7 @@ impl Solver {
             steps: Group::new(vec![step]),
             answer,
             read: BTreeSet::from(["ask".to_owned()]),
+            lines: BTreeMap::new(),
         })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn follow(runner: Arc<Runner>, mut snapshots: watch::Receiver<A
                         Ok(Ok(())) if !is_first => record(written),
                         Ok(Ok(())) => {}
                         Ok(Err(failure)) => {
-                            tracing::warn!(skill = %name, %failure, "no bundle yet")
+                            tracing::warn!(skill = %name, %failure, "no bundle yet");
                         }
                         Err(_) => tracing::warn!(skill = %name, "the bundle took too long"),
                     }

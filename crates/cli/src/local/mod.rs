@@ -61,13 +61,20 @@ pub(crate) async fn start(
     let experts = maestro_expert_worker::start(experts, Arc::clone(&shared), Arc::clone(&blobs))
         .await
         .map_err(failed("expert worker"))?;
+    let sandboxed = maestro_skill_runner::sandbox::complete();
+    if !sandboxed {
+        tracing::warn!(
+            "this kernel lacks a layer of the sandbox: steps that run code will fail; \
+             `maestro-skill-runner` with sandbox.allow_missing_layers goes without"
+        );
+    }
     let skills = maestro_skill_runner::start(
         maestro_skill_runner::Config {
             // Registered below, before anybody asks.
             library: maestro_skill_runner::LibraryMode::Off,
             // On a machine whose kernel lacks a layer everything else works all the same.
             sandbox: maestro_skill_runner::sandbox::SandboxConfig {
-                enabled: maestro_skill_runner::sandbox::complete(),
+                enabled: sandboxed,
                 ..Default::default()
             },
             ..maestro_skill_runner::Config::default()

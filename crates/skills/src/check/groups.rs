@@ -23,27 +23,29 @@ const MAX_CASES: usize = 16;
 const MAX_ROUNDS: u32 = 8;
 
 /// Checks what holds for all steps of a workflow together: how many, how deep, named once.
-pub(crate) fn all_steps(file: &str, steps: &StepsFile, errors: &Errors) {
+pub(crate) fn all_steps(file: &str, steps: &StepsFile, errors: &Errors) -> BTreeMap<String, u64> {
     let place = Place::new(file, 1, "steps");
     let count = walk(steps).count();
     if count > MAX_STEPS {
         let error = place.invalid(format!("{count} steps; at most {MAX_STEPS}"));
         errors.add(error);
     }
-    let mut names = BTreeSet::new();
-    names_once(file, steps, 1, &mut names, errors);
+    let mut lines = BTreeMap::new();
+    names_once(file, steps, 1, &mut lines, errors);
+    lines
 }
 
-fn names_once<'a>(
+fn names_once(
     file: &str,
-    steps: &'a StepsFile,
+    steps: &StepsFile,
     depth: usize,
-    names: &mut BTreeSet<&'a str>,
+    lines: &mut BTreeMap<String, u64>,
     errors: &Errors,
 ) {
     for (name, step) in steps {
-        let place = Place::new(file, step.referenced.line(), format!("steps.{name}"));
-        if !names.insert(name) {
+        let line = step.referenced.line();
+        let place = Place::new(file, line, format!("steps.{name}"));
+        if lines.insert(name.clone(), line).is_some() {
             let error = place.invalid("another step has this name; all of a file must differ");
             errors.add(error);
         }
@@ -54,7 +56,7 @@ fn names_once<'a>(
             continue;
         }
         for group in inside {
-            names_once(file, group, depth + 1, names, errors);
+            names_once(file, group, depth + 1, lines, errors);
         }
     }
 }

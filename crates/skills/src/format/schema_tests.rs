@@ -93,3 +93,40 @@ fn what_has_not_the_form_is_refused() {
         assert!(!solver.is_valid(&file(bad)), "{bad}");
     }
 }
+
+/// The blocks of YAML in a text of Markdown.
+fn blocks(markdown: &str) -> Vec<&str> {
+    let mut rest = markdown;
+    let mut blocks = Vec::new();
+    while let Some((_, after)) = rest.split_once("```yaml\n") {
+        let (block, after) = after.split_once("```").unwrap();
+        blocks.push(block);
+        rest = after;
+    }
+    blocks
+}
+
+/// They are whole solvers, parts of `skill.yaml`, and steps.
+#[test]
+fn the_examples_of_the_documentation_have_the_form_of_the_schemas() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/skills.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (skill, solver) = (validator("skill.json"), validator("solver.json"));
+    let mut checked = 0;
+    for block in blocks(&text).into_iter().filter(|b| !b.starts_with('#')) {
+        let (schema, file) = if block.starts_with("dispatch:") {
+            (&skill, block.to_owned())
+        } else if block.starts_with("description:") {
+            (&solver, block.to_owned())
+        } else {
+            let steps: String = block.lines().map(|line| format!("  {line}\n")).collect();
+            let around = format!("description: d\nsteps:\n{steps}answer: {{text: x}}\n");
+            (&solver, around)
+        };
+        let file = value(&file);
+        let errors: Vec<String> = schema.iter_errors(&file).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{block}: {errors:?}");
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked} examples");
+}
