@@ -61,7 +61,7 @@ class Remote:
 
     def await_answer(self, name: str) -> float:
         """Asks until the expert answers; returns for how many seconds."""
-        client, started = Client(self.k8s.coordinator()), time.monotonic()
+        started, client = time.monotonic(), Client(self.k8s.coordinator())
         question = Question("Who answers this?", None, "free_text", "", expert=name)
         said = []
 

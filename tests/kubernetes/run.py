@@ -74,6 +74,7 @@ def add_expert_by_command(k8s: Kubernetes) -> None:
         remote.add("remote")
         print(f"    the remote model answered {remote.await_answer('remote'):.2f} s after the command")
         remote.remove("remote")
+        time.sleep(3)
     flawless(under_load.result)
     require(set(k8s.pods()) == before and k8s.restarts() == 0, "pods were replaced or restarted")
 
