@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from cluster import RELEASE, Kubernetes, flawless, require, until
+from cluster import MEMBERS, RELEASE, Failed, Kubernetes, flawless, require, until
 from load import REPOSITORY, Load
 from remote import Remote
 
@@ -91,3 +91,15 @@ def restore_of_the_registry(k8s: Kubernetes) -> None:
         until("the catalogue is that of the snapshot", lambda: catalogue(k8s) == then)
         print(f"    restored: {', '.join(sorted(then))}; kept answers after {remote.await_answer('kept'):.1f} s")
         remote.remove("kept")
+
+
+def etcd_size_is_fixed(k8s: Kubernetes) -> None:
+    """An upgrade that changes the number of members is refused before it changes anything."""
+    before = k8s.get("statefulset", f"{RELEASE}-etcd")["spec"]
+    try:
+        k8s.upgrade({"etcd": {"replicas": MEMBERS + 2}})
+    except Failed as refused:
+        require("etcd.replicas" in str(refused), f"refused for another reason: {refused}")
+    else:
+        raise Failed("the upgrade was taken")
+    require(k8s.get("statefulset", f"{RELEASE}-etcd")["spec"] == before, "the StatefulSet was changed")

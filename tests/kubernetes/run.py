@@ -10,7 +10,7 @@ import load
 from cluster import NAMESPACE, RELEASE, Failed, Kubernetes, flawless, require, until
 from load import REPOSITORY, Client, Load
 from remote import Remote
-from restore import etcd_member_replaced, restore_of_the_registry
+from restore import etcd_member_replaced, etcd_size_is_fixed, restore_of_the_registry
 
 TESSERACT = {
     "experts": {
@@ -173,6 +173,7 @@ def main() -> None:
         upgrade_adds_an_expert,
         add_expert_by_command,
         rolling_update_and_rollback,
+        etcd_size_is_fixed,
         etcd_member_replaced,
         restore_of_the_registry,
     ]
