@@ -40,6 +40,7 @@ class Question:
     kind: str
     truth: str
     expert: str = ""
+    skill: str = ""
 
 
 def diagrams() -> list[Question]:
@@ -77,8 +78,8 @@ class Client:
         getattr(task.answer_kind, question.kind).SetInParent()
         if question.image is not None:
             task.images.add(content=question.image)
-        if question.expert:
-            task.constraints.allowed.add(expert=question.expert)
+        if question.expert or question.skill:
+            task.constraints.allowed.add(expert=question.expert, skill=question.skill)
         try:
             request = episodes.RunEpisodeRequest(task=task)
             for message in self.stub.RunEpisode(request, timeout=timeout):

@@ -10,10 +10,21 @@ from cluster import Failed, Kubernetes, until
 from load import Client, Question
 
 ANSWER = "the remote model"
+# A program that passes its first test only, and the one that it is repaired to.
+WRONG, RIGHT = ("def double(x):\n    return x ** 2", "def double(x):\n    return x + x")
+
+
+def reply_to(request: str) -> str:
+    if "assert statements only" in request:
+        return "assert double(2) == 4\nassert double(3) == 6"
+    if "one fenced code block" in request:
+        program = RIGHT if "AssertionError" in request else WRONG
+        return f"```python\n{program}\n```"
+    return ANSWER
 
 
 class Chat(http.server.BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that always says the same."""
+    """An OpenAI-compatible endpoint that always says the same, unless it is asked for a program."""
 
     protocol_version = "HTTP/1.1"
 
@@ -21,8 +32,8 @@ class Chat(http.server.BaseHTTPRequestHandler):
         self.reply({"object": "list", "data": [{"id": "any", "object": "model"}]})
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        message = {"role": "assistant", "content": ANSWER}
+        request = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        message = {"role": "assistant", "content": reply_to(request)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
         self.reply({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})

@@ -9,7 +9,7 @@ import time
 import load
 from cluster import NAMESPACE, RELEASE, Failed, Kubernetes, flawless, require, until
 from load import REPOSITORY, Client, Load
-from remote import Remote
+from remote import RIGHT, Remote
 from restore import etcd_member_replaced, etcd_size_is_fixed, restore_of_the_registry
 
 TESSERACT = {
@@ -77,6 +77,20 @@ def add_expert_by_command(k8s: Kubernetes) -> None:
         time.sleep(3)
     flawless(under_load.result)
     require(set(k8s.pods()) == before and k8s.restarts() == 0, "pods were replaced or restarted")
+
+
+def programs_run_in_the_sandbox(k8s: Kubernetes) -> None:
+    """In pods under the chart's own security contexts: only what ran can have been repaired."""
+    with Remote(k8s) as remote:
+        remote.add("coder")
+        remote.await_answer("coder")
+        client = Client(k8s.coordinator())
+        for _ in range(4):
+            question = Question("Write double(x).", None, "program", RIGHT, expert="coder", skill="code-problem")
+            answer, _, failed = client.ask(question)
+            require(failed is None and answer == RIGHT, f"{failed}: {answer}")
+        client.close()
+        remote.remove("coder")
 
 
 def rolling_update_and_rollback(k8s: Kubernetes) -> None:
@@ -172,6 +186,7 @@ def main() -> None:
         foreign_client,
         upgrade_adds_an_expert,
         add_expert_by_command,
+        programs_run_in_the_sandbox,
         rolling_update_and_rollback,
         etcd_size_is_fixed,
         etcd_member_replaced,
