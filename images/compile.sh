@@ -23,7 +23,7 @@ while (($#)); do
 done
 [[ -n $output ]] || { usage >&2; exit 2; }
 case $gpu in
-    none) features=() ;;
+    none) ;;
     vulkan | cuda) features=(--package maestro-policy --features "maestro-policy/$gpu") ;;
     *) die "--gpu is none, vulkan or cuda, not $gpu" ;;
 esac
@@ -43,8 +43,13 @@ for pair in "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$PWD=/maestro" "$target=/targe
 done
 export CARGO_ENCODED_RUSTFLAGS=$flags
 
-"${cargo[@]}" --workspace --exclude maestro-policy-worker
-"${cargo[@]}" --package maestro-policy-worker "${features[@]}"
+if [[ $gpu == none ]]; then
+    "${cargo[@]}" --workspace
+else
+    # The features of a GPU are for the policy worker alone.
+    "${cargo[@]}" --workspace --exclude maestro-policy-worker
+    "${cargo[@]}" --package maestro-policy-worker "${features[@]}"
+fi
 for program in maestro maestro-{coordinator,policy-worker,expert-worker,skill-runner}; do
     install -D -t "$output" "$target/release/$program"
 done

@@ -301,6 +301,20 @@ pub enum Skills {
         /// The folder.
         folder: PathBuf,
     },
+    /// Print the JSON schema of a file of skills, for editors.
+    Schema {
+        /// Which file.
+        file: SkillFile,
+    },
+}
+
+/// A file of a skill that has a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SkillFile {
+    /// `skill.yaml`.
+    Skill,
+    /// `solvers/NAME.yaml`.
+    Solver,
 }
 
 /// `maestro models`.

@@ -190,10 +190,12 @@ fn bad_files_are_explained() {
         };
         let mut text = refusal(&output);
         text.push_str(&String::from_utf8_lossy(&output.stdout));
-        assert!(
-            text.contains("one.yaml:4") || text.contains("one.yaml"),
-            "{text}"
-        );
+        assert!(text.contains("solvers/one.yaml:4: error"), "{text}");
+    }
+    for (file, key) in [("skill", "dispatch"), ("solver", "steps")] {
+        let output = maestro(&["skills", "schema", file]);
+        let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(schema["properties"][key].is_object(), "{schema}");
     }
     let text = refusal(&installation.maestro(&["run", "  "]));
     assert!(text.contains("question"), "{text}");

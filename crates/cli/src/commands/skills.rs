@@ -7,7 +7,7 @@ use maestro_wire::FromProto;
 
 use super::print_json;
 use crate::{
-    arguments::Skills,
+    arguments::{SkillFile, Skills},
     connection::{Connection, quick},
     error::CliError,
 };
@@ -76,6 +76,13 @@ pub(super) async fn run(command: Skills) -> Result<(), CliError> {
             Ok(())
         }
         Skills::Lint { folder } => lint(&folder),
+        Skills::Schema { file } => {
+            let name = match file {
+                SkillFile::Skill => "skill.json",
+                SkillFile::Solver => "solver.json",
+            };
+            print_json(&maestro_skills::json_schema()[name])
+        }
     }
 }
 
