@@ -84,6 +84,9 @@ impl Template {
     /// # Errors
     /// What is wrong with it.
     pub fn parse_expression(source: &str) -> Result<Self, TemplateError> {
+        if closes_early(source) {
+            return Err(TemplateError("a bare expression has no }}".to_owned()));
+        }
         let parsed = ENVIRONMENT.compile_expression(source)?;
         let names = parsed.undeclared_variables(false);
         let paths = parsed.undeclared_variables(true).into_iter().collect();
@@ -161,6 +164,29 @@ fn sole_expression(source: &str) -> Option<&str> {
     plain.then(|| inner.trim_matches('-').trim())
 }
 
+/// Whether `}}` stands outside of brackets and texts, which would end a `{{ … }}`. minijinja (2.24)
+/// panics on what follows it in an expression that is none.
+fn closes_early(expression: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut quote = None;
+    let mut bytes = expression.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (Some(_), b'\\') => {
+                bytes.next();
+            }
+            (Some(end), _) if byte == end => quote = None,
+            (Some(_), _) => {}
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b'(' | b'[' | b'{') => depth += 1,
+            (None, b'}') if depth == 0 && bytes.peek() == Some(&b'}') => return true,
+            (None, b')' | b']' | b'}') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+    }
+    false
+}
+
 fn without_globals(names: std::collections::HashSet<String>) -> BTreeSet<String> {
     let globals: BTreeSet<&str> = ENVIRONMENT.globals().map(|(name, _)| name).collect();
     names
@@ -214,6 +240,15 @@ mod tests {
             value("{{ (find.value | split(',') | first | int) * 2 }}"),
             json!(8)
         );
+    }
+
+    #[test]
+    fn an_expression_that_closes_what_it_did_not_open_is_an_error() {
+        for source in ["query }} and {{ query", "query }}x", "a)}} b", "'it' }} 's"] {
+            assert!(Template::parse_expression(source).is_err(), "{source}");
+        }
+        let nested = Template::parse_expression("{'a': {'b': 1}}.a.b == 1 and '}}' == \"}}\"");
+        assert!(nested.unwrap().is_true(&context()).unwrap());
     }
 
     #[test]
