@@ -13,6 +13,7 @@ pub mod digest;
 pub mod episode;
 pub mod error;
 pub mod expert_call;
+pub mod grading;
 pub mod ids;
 pub mod money;
 pub mod ports;

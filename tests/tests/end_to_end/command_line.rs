@@ -194,7 +194,7 @@ fn bad_files_are_explained() {
     }
     for (file, key) in [("skill", "dispatch"), ("solver", "steps")] {
         let output = maestro(&["skills", "schema", file]);
-        let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(schema["properties"][key].is_object(), "{schema}");
     }
     let text = refusal(&installation.maestro(&["run", "  "]));
