@@ -5,7 +5,9 @@
 //! - the **ports** through which the pure parts reach the world ([`ports`]),
 //! - the pure **decisions**: the episode state machine ([`episode::Episode`]), the action set
 //!   ([`registry::Snapshot::action_set`]), cost quotes ([`quote`]), circuit breaking
-//!   ([`breaker`]), instance selection ([`routing`]).
+//!   ([`breaker`]), instance selection ([`routing`]),
+//! - what learners and evaluations measure by: whether an answer is right ([`grading`]), and what
+//!   an episode was worth ([`reward`]).
 
 pub mod answer;
 pub mod breaker;
@@ -19,6 +21,7 @@ pub mod money;
 pub mod ports;
 pub mod quote;
 pub mod registry;
+pub mod reward;
 pub mod routing;
 pub mod skill_run;
 pub mod task;

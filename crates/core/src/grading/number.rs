@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tolerance {
-    /// The convention of ChartQA (Masry et al. 2022, arXiv 2203.10244, section 5.1): 5 % of the
+    /// The convention of ChartQA (Masry et al. 2022, arXiv 2203.10244): 5 % of the
     /// reference, and nothing for years. A year is a whole number from 1000 to 2999 without sign,
     /// separator or percent sign; a count is best given as an integer.
     #[default]
