@@ -8,7 +8,7 @@ import time
 
 import load
 from cluster import NAMESPACE, RELEASE, Failed, Kubernetes, flawless, require, until
-from load import REPOSITORY, Client, Load
+from load import REPOSITORY, Client, Load, Question
 from remote import RIGHT, Remote
 from restore import etcd_member_replaced, etcd_size_is_fixed, restore_of_the_registry
 
