@@ -27,7 +27,8 @@ pub use error::RpcError;
 pub use pool::{ChannelPool, PoolConfig};
 pub use router::{ExpertRouter, RouterConfig};
 pub use serve::{
-    DrainReport, Drainable, Readiness, Running, ServeConfig, Server, ServiceStatus, shutdown_signal,
+    DrainReport, Drainable, NOTICE_TIME, Readiness, Running, ServeConfig, Server, ServiceStatus,
+    shutdown_signal,
 };
 pub use status::{
     Blame, core_error_from_failure, failure_from_status, failure_to_status, from_status, to_status,

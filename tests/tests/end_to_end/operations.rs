@@ -148,9 +148,16 @@ async fn a_draining_coordinator_finishes_what_it_accepted_and_takes_nothing_new(
         health(&channel(process).await, "").await == Ok(ServingStatus::NotServing)
     })
     .await;
-    // Those before may have come just before the drain, and then got GOAWAY as well.
+    // Those before may have come just before the drain, and then got GOAWAY as well; until its notice
+    // is over, it takes new ones.
     let mut client = EpisodeServiceClient::new(channel(process).await);
-    let refused = create(&mut client, "Too late?", "").await.unwrap_err();
+    let mut refused = None;
+    until("a refusal", async || {
+        refused = create(&mut client, "Too late?", "").await.err();
+        refused.is_some()
+    })
+    .await;
+    let refused = refused.unwrap();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(refused.message().contains("draining"), "{refused:?}");
     let retry = refused.get_details_retry_info().unwrap();

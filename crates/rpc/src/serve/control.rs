@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::Drainable;
+use super::{Drainable, NOTICE_TIME};
 use crate::{RpcError, status::code_name};
 
 /// A method that this server knows.
@@ -111,8 +111,10 @@ impl Control {
         }
         if !self.refuse_while_draining {
             self.announced.cancel();
+            tokio::time::sleep(NOTICE_TIME.min(grace / 10)).await;
         }
-        let unfinished = self.drainable.drain(grace).await;
+        let left = until.saturating_duration_since(Instant::now());
+        let unfinished = self.drainable.drain(left).await;
         // The service's own work is done; what is left are requests that are being answered.
         let requests = tokio::time::timeout_at(until, self.wait_idle()).await;
         let left = if requests.is_ok() {

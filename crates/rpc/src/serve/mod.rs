@@ -10,7 +10,8 @@
 //!    UNAVAILABLE and the reason `DRAINING`, so that Maestro's own clients send them elsewhere. A
 //!    server that serves foreign clients ([`Server::serve_while_draining`]) lets requests through
 //!    and sends GOAWAY on its connections instead: what runs on them goes on, and for further
-//!    requests clients connect anew, which a load balancer sends elsewhere.
+//!    requests clients connect anew, which a load balancer sends elsewhere. For [`NOTICE_TIME`] it
+//!    takes new work all the same: a request may have crossed the announcement.
 //! 2. **Finish the work.** [`Drainable::drain`] takes no new work and finishes what runs, within
 //!    the grace period.
 //! 3. **Finish the answers.** Requests in flight, streams included, end within what is left of
@@ -59,6 +60,10 @@ use crate::{MAX_MESSAGE_BYTES, error::RpcError};
 
 /// How long connections may take to go away once the listener is closed.
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// How long a server of foreign clients takes new work after it has announced its drain; at most a
+/// tenth of the grace period.
+pub const NOTICE_TIME: Duration = Duration::from_secs(1);
 
 /// How a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,14 @@
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
+use async_trait::async_trait;
 use maestro_proto::v1::{
     GetStatusRequest, InvokeRequest, Message, admin_service_client::AdminServiceClient,
     expert_service_client::ExpertServiceClient,
 };
-use maestro_rpc::{ServeConfig, from_status};
+use maestro_rpc::{Drainable, NOTICE_TIME, ServeConfig, Server, ServiceStatus, from_status};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -14,7 +18,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::world::{Behaviour, Expert, start, start_with, url};
+use crate::world::{Behaviour, Expert, Idle, start, start_with, url};
 
 async fn channel(running: &maestro_rpc::Running) -> Channel {
     Channel::from_shared(url(running).to_string())
@@ -180,6 +184,42 @@ async fn a_drain_announces_finishes_and_closes() {
             .await
             .is_err()
     );
+}
+
+/// Notes when its own drain begins.
+struct Noting(Mutex<Option<Instant>>);
+
+#[async_trait]
+impl Drainable for Noting {
+    fn status(&self) -> ServiceStatus {
+        Idle.status()
+    }
+
+    async fn drain(&self, _: Duration) -> u32 {
+        self.0.lock().unwrap().get_or_insert_with(Instant::now);
+        0
+    }
+}
+
+#[tokio::test]
+async fn foreign_clients_are_given_notice_before_new_work_is_refused() {
+    for (grace, notice) in [
+        (Duration::from_secs(25), NOTICE_TIME),
+        (Duration::from_secs(2), Duration::from_millis(200)),
+    ] {
+        let config = ServeConfig::default();
+        let listener = config.bind().await.unwrap();
+        let service = Arc::new(Noting(Mutex::new(None)));
+        let server = Server::new(config, Arc::clone(&service) as _)
+            .serve_while_draining()
+            .serve(listener)
+            .await
+            .unwrap();
+        let announced = Instant::now();
+        assert_eq!(server.drain(grace).await.unfinished, 0);
+        let began = service.0.lock().unwrap().unwrap();
+        assert!(began - announced >= notice, "{:?}", began - announced);
+    }
 }
 
 #[tokio::test]
