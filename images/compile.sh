@@ -31,7 +31,7 @@ esac
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-target=${CARGO_TARGET_DIR:-$PWD/target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-$PWD/target}")
 cargo=("${CARGO:-cargo}" build --locked --release --bins --target-dir "$target")
 
 # Paths get into programs by the messages of panics. The folder within another comes last: the last

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     MicroUsd,
-    episode::{Action, Conclusion, FailureKind, Step, Termination},
+    episode::{Action, Choice, Conclusion, Decision, FailureKind, Step, Termination},
     error::CoreError,
 };
 
@@ -87,16 +87,16 @@ impl Reward {
 
 /// Whether the decisions of an ended episode had the form that a policy's output must have: at
 /// least one call, no call that was malformed or named something unknown, and an answer of the
-/// policy's own accord.
+/// policy's own accord. A pair that was among the decision's alternatives was known; that it went
+/// away meanwhile is not the policy's fault.
 pub fn has_format(steps: &[Step], conclusion: &Conclusion) -> bool {
     let calls = |step: &&Step| matches!(step.decision.action, Action::Invoke { .. });
     let refused = |step: &Step| {
         let failure = step.observation.as_ref().and_then(|o| o.failure.as_ref());
-        failure.is_some_and(|failure| {
-            matches!(
-                failure.kind,
-                FailureKind::Malformed | FailureKind::NotInActionSet
-            )
+        failure.is_some_and(|failure| match failure.kind {
+            FailureKind::Malformed => true,
+            FailureKind::NotInActionSet => !was_offered(&step.decision),
+            _ => false,
         })
     };
     steps.iter().filter(calls).count() > 0
@@ -105,11 +105,103 @@ pub fn has_format(steps: &[Step], conclusion: &Conclusion) -> bool {
         && conclusion.answer.is_some()
 }
 
+fn was_offered(decision: &Decision) -> bool {
+    let Action::Invoke { pair, .. } = &decision.action else {
+        return false;
+    };
+    let mut choices = decision.alternatives.iter().map(|other| &other.choice);
+    choices.any(|choice| matches!(choice, Choice::Invoke(offered) if offered == pair))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        Timestamp,
+        episode::{Alternative, Answer, Failure, FinalAnswer, Observation, ServingMode},
+        expert_call::Usage,
+        task::Pair,
+    };
+
+    fn step(action: Action, offered: bool, failure: Option<FailureKind>) -> Step {
+        let alternatives = match &action {
+            Action::Invoke { pair, .. } if offered => vec![Alternative {
+                choice: Choice::Invoke(pair.clone()),
+                probability: 1.0,
+            }],
+            _ => Vec::new(),
+        };
+        let observation = match failure {
+            Some(kind) => Observation::failed(Failure::new(kind, "no")),
+            None => Observation::default(),
+        };
+        Step {
+            index: 0,
+            decision: Decision {
+                action,
+                log_prob: 0.0,
+                probability: 1.0,
+                mode: ServingMode::Greedy,
+                alternatives,
+                policy_version: String::new(),
+                catalogue: None,
+                revision: 1,
+                trace: None,
+            },
+            observation: Some(observation),
+            started_at: Timestamp::UNIX_EPOCH,
+            decided_at: Timestamp::UNIX_EPOCH,
+            finished_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_policys_own_output() {
+        let call = || Action::Invoke {
+            pair: Pair {
+                expert: "seer".parse().unwrap(),
+                skill: "direct".parse().unwrap(),
+            },
+            query: String::new(),
+        };
+        let ended = |termination| Conclusion {
+            termination,
+            answer: Some(FinalAnswer {
+                value: "7".into(),
+                from_step: Some(0),
+                confidence: 1.0,
+            }),
+            usage: Usage::default(),
+            unsettled_cost: MicroUsd::ZERO,
+            finished_at: Timestamp::UNIX_EPOCH,
+        };
+        let answered = ended(Termination::Answered);
+        let is_fine = |steps: &[Step]| has_format(steps, &answered);
+        assert!(is_fine(&[step(call(), true, None)]));
+        assert!(is_fine(&[step(call(), true, Some(FailureKind::Timeout))]));
+        // It went away between the decision and the call.
+        assert!(is_fine(&[step(
+            call(),
+            true,
+            Some(FailureKind::NotInActionSet)
+        )]));
+        assert!(!is_fine(&[step(
+            call(),
+            false,
+            Some(FailureKind::NotInActionSet)
+        )]));
+        assert!(!is_fine(&[step(
+            call(),
+            true,
+            Some(FailureKind::Malformed)
+        )]));
+        let alone = Action::Answer(Answer::Text("7".into()));
+        assert!(!is_fine(&[step(alone, true, None)]), "no call");
+        let cut = ended(Termination::Truncated(crate::episode::Truncation::Steps));
+        assert!(!has_format(&[step(call(), true, None)], &cut));
+    }
 
     const WEIGHTS: RewardWeights = RewardWeights {
         cost: 100.0,

@@ -16,6 +16,7 @@ use std::{
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
+use self::scope::inner_groups;
 pub(crate) use self::{
     dispatch::dispatch,
     groups::{all_steps, group},
@@ -115,12 +116,19 @@ impl<'a> Checker<'a> {
         check_step_name(name, &self.place)?;
         let mut needs = BTreeSet::new();
         let action = self.action(name, raw, &mut needs)?;
+        // Both are read before the step runs, and with it those inside of it.
+        let scope = self.scope.beside(name, &inner_groups(raw));
+        let before = Checker {
+            scope: &scope,
+            place: self.place.clone(),
+            errors: self.errors,
+        };
         let when = match &raw.when {
-            Some(source) => Some(self.condition("when", source, &mut needs)?),
+            Some(source) => Some(before.condition("when", source, &mut needs)?),
             None => None,
         };
         for earlier in &raw.after {
-            self.need_step(&self.place.at("after"), earlier, &mut needs)?;
+            before.need_step(&self.place.at("after"), earlier, &mut needs)?;
         }
         let timeout = match (raw.timeout_ms, action.groups_timeout()) {
             (Some(own), _) if !(1..=MAX_TIMEOUT_MS).contains(&own) => {

@@ -95,7 +95,8 @@ pub fn named<'a>(reply: &str, labels: &[&'a str]) -> Option<&'a str> {
     let reply = words(reply);
     let parts: Vec<(&str, Vec<String>)> =
         labels.iter().map(|label| (*label, words(label))).collect();
-    if let Some((label, _)) = parts.iter().find(|(_, part)| *part == reply) {
+    let is_reply = |(_, part): &&(&str, Vec<String>)| !part.is_empty() && *part == reply;
+    if let Some((label, _)) = parts.iter().find(is_reply) {
         return Some(label);
     }
     let held: Vec<&(&str, Vec<String>)> = parts

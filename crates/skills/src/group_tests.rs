@@ -102,6 +102,13 @@ fn results_are_read_only_where_they_are_there() {
         format!("  w: {{branch: [{{when: a.value, steps: {{a: {X}}}}}]}}"),
         "a",
     );
+    // Both are read before the branch runs.
+    for before in ["when: a.value", "after: [a]"] {
+        refused(
+            format!("  w: {{branch: [{{steps: {{a: {X}}}}}], {before}}}"),
+            "a",
+        );
+    }
     let own = reads("w.value");
     refused(format!("  w: {{branch: [{{steps: {{a: {own}}}}}]}}"), "w");
     let round = reads("round");

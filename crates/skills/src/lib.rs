@@ -41,6 +41,7 @@ pub use format::json_schema;
 pub use front_matter::FrontMatter;
 pub use graph::Progress;
 pub use lint::{Finding, Severity, lint};
+pub use needs::IMAGE_TOKENS;
 pub use skill::Skill;
 pub use solver::{AnswerSpec, Solver};
 pub use step::{

@@ -1,6 +1,6 @@
 //! What a skill asks of experts: their capabilities, and how many calls at most.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maestro_core::{Capability, registry::CallBounds};
 
@@ -8,7 +8,7 @@ use crate::{
     dispatch::Dispatch,
     skill::TokenLimits,
     solver::Solver,
-    step::{Action, Group, Step},
+    step::{Action, Group, ImageRef, ImageSelection, Step},
 };
 
 /// Capability of a question in words.
@@ -70,6 +70,46 @@ impl Needs {
     }
 }
 
+/// Tokens that one image is counted at, in quotes and reservations.
+pub const IMAGE_TOKENS: u32 = 4096;
+/// Room for the text around the images of a question.
+const TEXT_TOKENS: u32 = 4096;
+
+/// What the question with the most named images reads at most. All images of a task, which are
+/// mostly one, are left to the limit of the skill.
+fn most_image_tokens(solvers: &[Solver]) -> u32 {
+    let of_solver = |solver: &Solver| {
+        let made: BTreeMap<&str, u32> = solver
+            .steps
+            .all()
+            .map(|step| match &step.action {
+                Action::Tile(tile) => (step.name.as_str(), tile.most),
+                _ => (step.name.as_str(), 1),
+            })
+            .collect();
+        let count = |image: &ImageRef| match image {
+            ImageRef::Task(_) => 1,
+            ImageRef::Step(name) => made.get(name.as_str()).copied().unwrap_or(1),
+        };
+        let asked = solver.steps.all().filter_map(|step| match &step.action {
+            Action::Ask(ask) => Some(&ask.images),
+            Action::Classify(classify) => classify.ask.as_ref().map(|ask| &ask.images),
+            _ => None,
+        });
+        let counts = asked.map(|images| match images {
+            ImageSelection::All => 0,
+            ImageSelection::These(refs) => refs.iter().map(count).fold(0, u32::saturating_add),
+        });
+        counts.max().unwrap_or(0)
+    };
+    match solvers.iter().map(of_solver).max() {
+        None | Some(0) => 0,
+        Some(images) => images
+            .saturating_mul(IMAGE_TOKENS)
+            .saturating_add(TEXT_TOKENS),
+    }
+}
+
 /// The most that any solver asks of experts, what goes before the choice included.
 pub(crate) fn bounds(limits: &TokenLimits, solvers: &[Solver], dispatch: &Dispatch) -> CallBounds {
     let most = |count: fn(&Group) -> u32| {
@@ -88,7 +128,7 @@ pub(crate) fn bounds(limits: &TokenLimits, solvers: &[Solver], dispatch: &Dispat
     CallBounds {
         expert_calls: most(Group::expert_calls) + own_looks + questions,
         helper_calls: most(Group::helper_calls) + looks - own_looks,
-        input_tokens: limits.input_tokens,
+        input_tokens: limits.input_tokens.max(most_image_tokens(solvers)),
         output_tokens: steps
             .map(Step::output_tokens)
             .chain(asked)

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 use maestro_core::{Digest, SkillName, Timestamp, registry::Snapshot};
 use maestro_telemetry::Histogram;
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{Semaphore, watch},
+    time,
+};
 
 use crate::runner::Runner;
 
@@ -15,31 +18,49 @@ const AT_ONCE: usize = 8;
 const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Follows the registry until it ends. What is there at the start is fetched too, and is no
-/// measurement of how fast additions arrive.
+/// measurement of how fast additions arrive. A bundle that is slow to come holds up no other change.
 pub(crate) async fn follow(runner: Arc<Runner>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
     let mut before = Arc::new(Snapshot::default());
+    let permits = Semaphore::new(AT_ONCE);
+    // As many as there are skills at most.
+    let mut fetching = FuturesUnordered::new();
     loop {
         let now = Arc::clone(&snapshots.borrow_and_update());
         let is_first = before.revision == 0;
-        stream::iter(newly_registered(&before, &now))
-            .for_each_concurrent(AT_ONCE, |(name, digest, written)| {
-                let runner = &runner;
-                async move {
-                    match time::timeout(ATTEMPT, runner.fetch(digest)).await {
-                        Ok(Ok(())) if !is_first => record(written),
-                        Ok(Ok(())) => {}
-                        Ok(Err(failure)) => {
-                            tracing::warn!(skill = %name, %failure, "no bundle yet");
-                        }
-                        Err(_) => tracing::warn!(skill = %name, "the bundle took too long"),
-                    }
-                }
-            })
-            .await;
-        before = now;
-        if snapshots.changed().await.is_err() {
-            return;
+        for (name, digest, written) in newly_registered(&before, &now) {
+            let written = written.filter(|_| !is_first);
+            fetching.push(fetch(&runner, &permits, name, digest, written));
         }
+        before = now;
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Some(()) = fetching.next() => {}
+            }
+        }
+    }
+}
+
+async fn fetch(
+    runner: &Runner,
+    permits: &Semaphore,
+    name: SkillName,
+    digest: Digest,
+    written: Option<Timestamp>,
+) {
+    // Closed never.
+    let Ok(_permit) = permits.acquire().await else {
+        return;
+    };
+    match time::timeout(ATTEMPT, runner.fetch(digest)).await {
+        Ok(Ok(())) => record(written),
+        Ok(Err(failure)) => tracing::warn!(skill = %name, %failure, "no bundle yet"),
+        Err(_) => tracing::warn!(skill = %name, "the bundle took too long"),
     }
 }
 

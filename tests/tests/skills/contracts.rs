@@ -253,6 +253,22 @@ async fn a_program_that_fails_its_asserts_is_repaired() {
 }
 
 #[tokio::test]
+async fn a_program_cannot_end_before_its_asserts() {
+    const RIGHT: &str =
+        "def double(x):\n    return x + x\nif __name__ == \"__main__\":\n    print(input())";
+    let (installation, observation) = attempts(&[
+        "def double(x):\n    return 0\nraise SystemExit(0)",
+        RIGHT,
+        "unasked",
+    ])
+    .await;
+    assert_eq!(observation.answer_text(), RIGHT);
+    let requests = installation.server.requests();
+    assert_eq!(requests.len(), 3, "the tests and two attempts");
+    assert!(words(&requests[2]).contains("before all tests"));
+}
+
+#[tokio::test]
 async fn repairs_end_after_three_rounds() {
     let (installation, observation) = attempts(&[
         "def double(x):\n    while True: pass",

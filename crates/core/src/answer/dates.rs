@@ -19,7 +19,7 @@ pub struct FoundDate {
 }
 
 /// Years that a printed date may have; others are taken for numbers that look like a date.
-const YEARS: std::ops::RangeInclusive<i16> = 1950..=2099;
+pub const YEARS: std::ops::RangeInclusive<i16> = 1950..=2099;
 /// Two-digit years from here on are of the last century.
 const CENTURY_TURN: i16 = 70;
 

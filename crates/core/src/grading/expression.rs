@@ -10,19 +10,32 @@ const MAX_BYTES: usize = 1024;
 /// Most brackets that may be open at once.
 const MAX_DEPTH: usize = 32;
 const MAX_VARIABLES: usize = 6;
-/// Relative difference up to which values are the same.
+/// Relative difference up to which values of constants are the same.
+const NEAR_CONSTANT: f64 = 1e-12;
+/// The same for functions at the points, and the absolute one, for what cancels out there.
 const NEAR: f64 = 1e-9;
-/// Where expressions with variables are compared: the fractional parts of multiples of square
-/// roots, at which different expressions agree only by a rare accident.
-const POINTS: usize = 6;
+const CANCELLED: f64 = 1e-12;
+/// Where expressions with variables are compared: irrational numbers of either sign.
+const POINTS: usize = 10;
 /// At how many of them both must have a value.
 const NEEDED: usize = 3;
 
 /// Whether two expressions are the same: as texts without blanks, or as functions, which is tried
 /// at some points. What cannot be read is the same only as text.
 pub(super) fn equal(truth: &str, given: &str) -> bool {
-    let bare =
-        |text: &str| -> String { tidy(text).chars().filter(|c| !c.is_whitespace()).collect() };
+    // A blank between digits stays: "2 3/4" is not "23/4".
+    let bare = |text: &str| -> String {
+        let words: Vec<String> = tidy(text).split_whitespace().map(str::to_owned).collect();
+        let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+        let mut joined = String::new();
+        for word in words {
+            if digit(joined.chars().last()) && digit(word.chars().next()) {
+                joined.push(' ');
+            }
+            joined.push_str(&word);
+        }
+        joined
+    };
     let (a, b) = (bare(truth), bare(given));
     if a.is_empty() || b.is_empty() {
         return false;
@@ -77,7 +90,13 @@ fn same_function(a: &str, b: &str) -> Option<bool> {
         };
         let (left, right) = (value(&a)?, value(&b)?);
         if left.is_finite() && right.is_finite() {
-            if (left - right).abs() > NEAR * left.abs().max(right.abs()).max(1.0) {
+            let size = left.abs().max(right.abs());
+            let near = if names.is_empty() {
+                NEAR_CONSTANT * size
+            } else {
+                (NEAR * size).max(CANCELLED)
+            };
+            if (left - right).abs() > near {
                 return Some(false);
             }
             compared += 1;
@@ -88,16 +107,20 @@ fn same_function(a: &str, b: &str) -> Option<bool> {
     Some(compared >= NEEDED.min(points))
 }
 
-/// Irrational numbers from ½ to 2½, different for each variable and point.
+/// Irrational numbers of a size from ½ to 2½, different for each variable and point. Every second
+/// point is positive for all variables; at the others the signs are mixed.
 fn coordinate(variable: usize, point: usize) -> f64 {
     const PRIMES: [f64; MAX_VARIABLES] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0];
     let root = PRIMES[variable % MAX_VARIABLES].sqrt();
-    0.5 + 2.0 * (root * (point + 1) as f64).fract()
+    let size = 0.5 + 2.0 * (root * (point + 1) as f64).fract();
+    let negative = point % 2 == 1 && (variable + point / 2) % 2 == 0;
+    if negative { -size } else { size }
 }
 
 static FRACTION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}").ok());
 static ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\sqrt\s*\{([^{}]*)\}").ok());
+static POWER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\^\s*\{([^{}]*)\}").ok());
 static THOUSANDS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b([0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?\b").ok());
 
@@ -109,12 +132,18 @@ fn tidy(text: &str) -> String {
     ] {
         text = text.replace(mark, "");
     }
+    for (name, _) in FUNCTIONS {
+        text = text.replace(&format!("\\{name}"), name);
+    }
     // From the inside out; each turn removes one level.
     for _ in 0..MAX_DEPTH {
-        let Some((fraction, root)) = FRACTION.as_ref().zip(ROOT.as_ref()) else {
+        let (Some(fraction), Some(root), Some(power)) =
+            (FRACTION.as_ref(), ROOT.as_ref(), POWER.as_ref())
+        else {
             break;
         };
-        let next = fraction.replace_all(&text, "(($1)/($2))");
+        let next = power.replace_all(&text, "^($1)");
+        let next = fraction.replace_all(&next, "(($1)/($2))");
         let next = root.replace_all(&next, "sqrt($1)").into_owned();
         if next == text {
             break;
@@ -122,7 +151,11 @@ fn tidy(text: &str) -> String {
         text = next;
     }
     let grouped = |captures: &Captures<'_>| captures[0].replace(',', "");
-    if let Some(thousands) = THOUSANDS.as_ref() {
+    // In brackets a comma divides: "(1,200)" is a pair.
+    let thousands = THOUSANDS
+        .as_ref()
+        .filter(|_| !text.contains(['(', '[', '{']));
+    if let Some(thousands) = thousands {
         text = thousands.replace_all(&text, grouped).into_owned();
     }
     text = text
@@ -136,8 +169,6 @@ fn tidy(text: &str) -> String {
             '×' | '·' | '⋅' | '∗' => '*',
             '÷' | '∕' | '⁄' => '/',
             '−' | '–' => '-',
-            '{' | '[' => '(',
-            '}' | ']' => ')',
             c => c,
         })
         .collect()
@@ -172,20 +203,24 @@ fn parse(text: &str) -> Option<exmex::FlatEx<f64>> {
     exmex::parse::<f64>(&written_out(text)?).ok()
 }
 
-/// Writes the products out that mathematics leaves out: `2x(y+1)` is `2*x*(y+1)`, `xy` is `x*y`.
-/// `None` for what is no expression, or too deep.
+/// Writes out what mathematics leaves out: `2x(y+1)` is `2*x*(y+1)`, `xy` is `x*y`; and `-x^2` is
+/// `(-1)*x^2`, since in `exmex` a sign binds tighter than a power. `None` for what is no expression,
+/// or too deep, or a power of a power without brackets.
 fn written_out(text: &str) -> Option<String> {
     let mut out = String::with_capacity(2 * text.len());
     let (mut last, mut depth) = (Last::Open, 0_usize);
+    // For each bracket around, whether the operand is an exponent.
+    let mut exponents = vec![false];
     let mut rest = text.trim_start();
     while let Some(c) = rest.chars().next() {
         // A function has its argument in brackets.
-        if last == Last::Function && c != '(' {
+        if last == Last::Function && !matches!(c, '(' | '{') {
             return None;
         }
-        let is_operand = c.is_alphanumeric() || c == '.' || c == '(';
+        let is_operand = c.is_alphanumeric() || matches!(c, '.' | '(' | '[' | '{');
         if is_operand && matches!(last, Last::Number | Last::Closed) {
             out.push('*');
+            *exponents.last_mut()? = false;
         }
         let mut length = c.len_utf8();
         match c {
@@ -199,21 +234,40 @@ fn written_out(text: &str) -> Option<String> {
                 out.push_str(&rest[..length]);
                 last = Last::Number;
             }
-            '(' => {
+            '(' | '[' | '{' => {
                 depth += 1;
-                out.push(c);
+                exponents.push(false);
+                out.push('(');
                 last = Last::Open;
             }
-            ')' => {
+            ')' | ']' | '}' => {
                 depth = depth.checked_sub(1)?;
-                out.push(c);
+                exponents.pop();
+                out.push(')');
                 last = Last::Closed;
             }
             '%' if matches!(last, Last::Number | Last::Closed) => {
                 out.push_str("/100");
                 last = Last::Closed;
             }
-            '+' | '-' | '*' | '/' | '^' => {
+            '+' | '-' if last == Last::Open => {
+                let sign = match out.chars().last() {
+                    _ if c == '+' => "",
+                    Some('^') => "-",
+                    Some('/') => "(-1)/",
+                    _ => "(-1)*",
+                };
+                out.push_str(sign);
+            }
+            '^' => {
+                if std::mem::replace(exponents.last_mut()?, true) {
+                    return None;
+                }
+                out.push(c);
+                last = Last::Open;
+            }
+            '+' | '-' | '*' | '/' => {
+                *exponents.last_mut()? = false;
                 out.push(c);
                 last = Last::Open;
             }

@@ -73,7 +73,8 @@ pub enum Reference {
         /// The expression.
         value: String,
     },
-    /// What a program prints.
+    /// What a program prints. The answer that it is matched with is the output of a run, not the
+    /// program.
     ProgramOutput {
         /// The output.
         value: String,
@@ -108,14 +109,18 @@ impl Reference {
                 value: sole_date(truth).ok_or_else(|| bad("is no date"))?,
             },
             AnswerKind::Set => Self::Set {
-                members: text::members(truth).into_iter().map(|m| vec![m]).collect(),
+                members: text::reference_members(truth)
+                    .into_iter()
+                    .map(|member| vec![member])
+                    .collect(),
             },
             AnswerKind::Expression => Self::Expression {
                 value: truth.trim().to_owned(),
             },
-            AnswerKind::Program => Self::ProgramOutput {
-                value: truth.to_owned(),
-            },
+            // Programs are right by what they print, not by their text.
+            AnswerKind::Program => {
+                return Err(bad("is a program: give its output as the reference"));
+            }
             AnswerKind::ShortText | AnswerKind::FreeText => Self::ShortText {
                 accepted: std::iter::once(truth.to_owned())
                     .chain(aliases.iter().cloned())
@@ -164,6 +169,17 @@ impl Reference {
                 if members.is_empty() || members.len() > MAX_MEMBERS || !members.iter().all(named) {
                     return invalid("members", "must be 1 to 64, each with a name");
                 }
+                let mut names = std::collections::BTreeSet::new();
+                for member in members {
+                    let own: std::collections::BTreeSet<_> =
+                        member.iter().map(|name| text::normalise(name)).collect();
+                    if own.into_iter().any(|name| !names.insert(name)) {
+                        return invalid("members", "two of them have a name in common");
+                    }
+                }
+            }
+            Self::Date { value } if !dates::YEARS.contains(&value.year()) => {
+                return invalid("value", "is of a year that no answer is read as");
             }
             Self::Expression { value } if value.trim().is_empty() => {
                 return invalid("value", "is empty");
@@ -200,11 +216,15 @@ impl Reference {
     }
 }
 
-/// The date that a text claims; none where there are two.
+/// The date that a text is: one date, with nothing around it but blanks, quotes and a full stop.
 fn sole_date(text: &str) -> Option<Date> {
-    let mut found = dates::find_dates(text).into_iter().map(|found| found.date);
-    let first = found.next()?;
-    found.all(|other| other == first).then_some(first)
+    let mut found = dates::find_dates(text).into_iter();
+    let (first, None) = (found.next()?, found.next()) else {
+        return None;
+    };
+    let around = [text.get(..first.span.start)?, text.get(first.span.end..)?];
+    let is_bare = |part: &str| part.chars().all(|c| !c.is_alphanumeric());
+    around.into_iter().all(is_bare).then_some(first.date)
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ pub enum Tolerance {
     Relative(f64),
     /// At most this much.
     Absolute(f64),
-    /// The same number, however it is written.
+    /// The same number, however it is written: "0.12" for "12%", not "12".
     Exact,
 }
 
-/// Allows for the binary form of decimal fractions.
-const ROUNDING: f64 = 1e-9;
+/// Allows for the binary form of decimal fractions, as a share of the reference.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
 const CHART_QA: f64 = 0.05;
 
 impl Tolerance {
@@ -34,8 +34,20 @@ impl Tolerance {
 
     /// Numbers agree as they are written ("12" for "12%"), or by their values ("0.12" for "12%").
     pub(super) fn accepts(self, truth: Numeral, given: Numeral) -> bool {
-        self.is_near(truth, truth.written, given.written)
-            || (truth.percent != given.percent && self.is_near(truth, truth.value(), given.value()))
+        let by_value = || match self {
+            // What is allowed counts in the unit of the reference.
+            Self::Absolute(most) if truth.percent => {
+                Self::Absolute(most / 100.0).is_near(truth, truth.value(), given.value())
+            }
+            _ => self.is_near(truth, truth.value(), given.value()),
+        };
+        match self {
+            Self::Exact => by_value(),
+            _ => {
+                self.is_near(truth, truth.written, given.written)
+                    || (truth.percent != given.percent && by_value())
+            }
+        }
     }
 
     fn is_near(self, numeral: Numeral, truth: f64, given: f64) -> bool {
@@ -46,7 +58,7 @@ impl Tolerance {
             Self::Absolute(most) => most,
             Self::Exact => 0.0,
         };
-        (truth - given).abs() <= allowed + ROUNDING * truth.abs().max(1.0)
+        (truth - given).abs() <= allowed + ROUNDING * truth.abs()
     }
 }
 
@@ -63,6 +75,10 @@ impl Numeral {
     /// Reads a text that is one number and nothing else: a sign, digits whose thousands may be
     /// grouped by commas, a fraction, a currency sign before, a percent sign behind.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        // Folding would make "7²" of them 72.
+        if text.contains(super::text::RAISED) {
+            return None;
+        }
         let text: String = text.nfkc().collect();
         let text = text.trim().trim_end_matches('.').trim_end();
         let (text, percent) = match text.strip_suffix('%') {

@@ -83,6 +83,20 @@ fn tolerances_are_kept() {
     right(&number(Tolerance::Relative(0.01)), &["101"]);
     wrong(&number(Tolerance::Relative(0.01)), &["102"]);
     assert!(number(Tolerance::Relative(f64::NAN)).validate().is_err());
+    let exact = |value: &str| Reference::Number {
+        value: value.into(),
+        tolerance: Tolerance::Exact,
+    };
+    wrong(&exact("2000000000"), &["2000000001"]);
+    wrong(&exact("0.000000001"), &["0"]);
+    right(&exact("12%"), &["12%", "0.12"]);
+    wrong(&exact("12"), &["12%", "1²"]);
+    let half = Reference::Number {
+        value: "50%".into(),
+        tolerance: Tolerance::Absolute(1.0),
+    };
+    right(&half, &["51", "50.5%", "0.505"]);
+    wrong(&half, &["0", "1.5", "0.52"]);
 }
 
 #[test]
@@ -134,6 +148,11 @@ fn a_choice_names_exactly_one_option() {
             "A) Bergen",
         ],
     );
+    wrong(&bergen, &["A Bergen"]);
+    let dogs = AnswerKind::Choice {
+        options: vec!["a cat".into(), "a dog".into()],
+    };
+    right(&reference(&dogs, "B"), &["a dog", "dog", "the dog", "B"]);
     // A letter is that of an option before it is the text of another.
     let letters = AnswerKind::Choice {
         options: vec!["B".into(), "A".into()],
@@ -164,6 +183,8 @@ fn short_texts_match_as_a_whole() {
         &["C++", "C#", "A, B, C"],
     );
     wrong(&reference(&AnswerKind::ShortText, "-5"), &["5"]);
+    wrong(&reference(&AnswerKind::ShortText, "5"), &[".5", "5!"]);
+    wrong(&reference(&AnswerKind::ShortText, "72"), &["7²"]);
     let grid = reference(&AnswerKind::ShortText, "4,5");
     right(&grid, &["4,5", "4, 5"]);
     wrong(&grid, &["45", "5,4", "4", "4,5,6"]);
@@ -195,6 +216,8 @@ fn sets_have_every_member_once() {
             "red, red, blue",
         ],
     );
+    let last = reference(&AnswerKind::Set, "red, green and blue");
+    right(&last, &["red, green, blue", "blue, red and green"]);
     let flags = Reference::Set {
         members: vec![
             vec!["black and white".into()],
@@ -211,7 +234,15 @@ fn dates_are_one_day() {
     right(&day, &["12/02/2018", "2018-02-12", "12 Feb 2018"]);
     wrong(
         &day,
-        &["02/12/2018", "12/02/2018 or 13/02/2018", "2018", "tomorrow"],
+        &[
+            "02/12/2018",
+            "12/02/2018 or 13/02/2018",
+            "2018",
+            "tomorrow",
+            "not 12/02/2018",
+            "12/02/2018 or later",
+            "12/02/2018, 20190101",
+        ],
     );
 }
 
@@ -236,6 +267,41 @@ fn expressions_are_equal_by_value() {
     let half = reference(&AnswerKind::Expression, "\\frac{1}{2}");
     right(&half, &["1/2", "0.5", "\\dfrac{2}{4}", "50%", "x = 1/2"]);
     wrong(&half, &["1", "2", "1/3", "0/0", "1/0"]);
+    let negative = reference(&AnswerKind::Expression, "-x^2");
+    right(&negative, &["-(x^2)", "-x*x", "0 - x^{2}", "(-1)x^2"]);
+    wrong(&negative, &["x^2", "(-x)^2"]);
+    right(
+        &reference(&AnswerKind::Expression, "4-x^2"),
+        &["-x^2+4", "(2-x)(2+x)"],
+    );
+    wrong(
+        &reference(&AnswerKind::Expression, "e^{-x^2}"),
+        &["e^{x^2}"],
+    );
+    wrong(&reference(&AnswerKind::Expression, "2^3^2"), &["64"]);
+    wrong(
+        &reference(&AnswerKind::Expression, "x"),
+        &["abs(x)", "\\sqrt{x^2}"],
+    );
+    right(
+        &reference(&AnswerKind::Expression, "\\sin(2x)"),
+        &["2 sin(x) cos(x)", "sin(2x)"],
+    );
+    wrong(&reference(&AnswerKind::Expression, "23/4"), &["2 3/4"]);
+    wrong(
+        &reference(&AnswerKind::Expression, "[1,2]"),
+        &["(1,2)", "12"],
+    );
+    wrong(&reference(&AnswerKind::Expression, "(1,200)"), &["1200"]);
+    wrong(
+        &reference(&AnswerKind::Expression, "6.63*10^-34"),
+        &["0", "9.1*10^-31"],
+    );
+    wrong(&reference(&AnswerKind::Expression, "10^10"), &["10^10+1"]);
+    right(
+        &reference(&AnswerKind::Expression, "\\frac{x^{2}}{2}"),
+        &["x^2/2"],
+    );
     let root = reference(&AnswerKind::Expression, "2\\sqrt{3}");
     right(&root, &["sqrt(12)", "2*sqrt(3)", "\\sqrt{12}"]);
     wrong(&root, &["3.46", "2", "sqrt(3)"]);
@@ -253,7 +319,10 @@ fn expressions_are_equal_by_value() {
 
 #[test]
 fn outputs_are_compared_by_line() {
-    let output = reference(&AnswerKind::Program, "1\n 2\n");
+    let output = Reference::ProgramOutput {
+        value: "1\n 2\n".into(),
+    };
+    assert!(Reference::new(&AnswerKind::Program, "print(1)", &[]).is_err());
     right(&output, &["1\n 2", "1  \n 2\n\n"]);
     wrong(&output, &["1\n2", "1 2", "1\n 2\n3"]);
 }
@@ -267,6 +336,7 @@ fn references_that_match_nothing_are_refused() {
         (AnswerKind::ShortText, " . "),
         (AnswerKind::Set, " , "),
         (AnswerKind::Date, "soon"),
+        (AnswerKind::Date, "1945-05-08"),
         (AnswerKind::Expression, " "),
     ] {
         assert!(

@@ -2,20 +2,58 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+/// Digits that folding would put on the line.
+pub(super) const RAISED: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
 /// What surrounds an answer and is no part of it.
-const AROUND: [char; 12] = [
-    '"', '\'', '`', '.', ',', ';', ':', '!', '?', '\u{201c}', '\u{201d}', '*',
-];
+const QUOTES: [char; 6] = ['"', '\'', '`', '\u{201c}', '\u{201d}', '*'];
+/// What may also stand behind it.
+const STOPS: [char; 6] = ['.', ',', ';', ':', '!', '?'];
 
 /// The form in which short texts are compared: lower case, single blanks, hyphens between letters
-/// as blanks, no blank behind a comma, no article before, no quotes or full stop around. Signs
-/// within stay: "C++" is not "C", and "-5" not "5".
+/// as blanks, no blank behind a comma, no article before, no quotes around and no full stop behind.
+/// Signs within stay: "C++" is not "C", and "-5" not "5".
 pub(super) fn normalise(text: &str) -> String {
-    let folded = text.nfkc().collect::<String>().to_lowercase();
+    let folded = fold(text);
+    for article in ["a ", "an ", "the "] {
+        if let Some(rest) = folded.strip_prefix(article) {
+            return rest.to_owned();
+        }
+    }
+    folded
+}
+
+/// The same with its article.
+fn fold(text: &str) -> String {
+    let raised = |c: char| RAISED.iter().position(|digit| *digit == c);
+    let mut flat = String::with_capacity(text.len());
+    for c in text.chars() {
+        match raised(c) {
+            Some(digit) => flat.push_str(&format!("^{digit}")),
+            None => flat.push(c),
+        }
+    }
+    let folded = flat.nfkc().collect::<String>().to_lowercase();
     let folded = folded
         .replace(['\u{2018}', '\u{2019}'], "'")
         .replace('\u{2212}', "-");
-    let folded = folded.trim_matches(|c: char| c.is_whitespace() || AROUND.contains(&c));
+    let is_quote = |c: char| c.is_whitespace() || QUOTES.contains(&c);
+    let mut folded = folded.trim_start_matches(is_quote);
+    loop {
+        let shorter = folded.trim_end_matches(is_quote);
+        // "5!" is a factorial.
+        let shorter = match shorter.strip_suffix(STOPS) {
+            Some(before)
+                if !(shorter.ends_with('!') && before.ends_with(|c: char| c.is_ascii_digit())) =>
+            {
+                before
+            }
+            _ => shorter,
+        };
+        if shorter == folded {
+            break;
+        }
+        folded = shorter;
+    }
     let characters: Vec<char> = folded.chars().collect();
     let is_letter = |at: Option<usize>| {
         at.and_then(|at| characters.get(at))
@@ -31,10 +69,6 @@ pub(super) fn normalise(text: &str) -> String {
         }
     }
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let words = match words.as_slice() {
-        ["a" | "an" | "the", rest @ ..] if !rest.is_empty() => rest,
-        all => all,
-    };
     words.join(" ").replace(", ", ",")
 }
 
@@ -58,8 +92,15 @@ pub(super) fn choice(answer: &str, options: &[String]) -> Option<usize> {
             return Some(index);
         }
     }
-    let given = normalise(answer);
-    let mut same = (0..options.len()).filter(|index| normalise(&options[*index]) == given);
+    let given = fold(answer);
+    // "A Bergen" could mean the option A: with an article of one letter the text must be the option's.
+    let form: fn(&str) -> String = if given.starts_with("a ") {
+        fold
+    } else {
+        normalise
+    };
+    let given = form(answer);
+    let mut same = (0..options.len()).filter(|index| form(&options[*index]) == given);
     same.next()
         .filter(|_| same.next().is_none() && !given.is_empty())
 }
@@ -86,6 +127,21 @@ fn lettered(answer: &str, count: usize) -> Option<(usize, &str)> {
         (None, _) => None,
     };
     ends.filter(|_| index < count).map(|rest| (index, rest))
+}
+
+/// The members of a set as a data set writes it, "red, green and blue": an "and" divides the last two
+/// of several.
+pub(super) fn reference_members(truth: &str) -> Vec<String> {
+    let mut listed = members(truth);
+    if let (true, Some(last)) = (listed.len() > 1, listed.pop()) {
+        match last.split_once(" and ") {
+            Some((before, after)) => listed.extend([normalise(before), normalise(after)]),
+            None => listed.push(last.strip_prefix("and ").map_or(last.clone(), normalise)),
+        }
+    } else {
+        listed = members(truth);
+    }
+    listed
 }
 
 /// The members of a list that is divided by commas, semicolons and lines.

@@ -150,8 +150,13 @@ impl Scope<'_> {
         let mut class = classify.by_words(&self.render(&classify.text)?);
         if let (None, Some(ask)) = (&class, &classify.ask) {
             let labels = classify.labels.keys().map(String::as_str);
-            let replies = self.replies(ask, &one_of(labels)).await?;
-            class = classify.by_replies(&heard(replies)?);
+            let replies = self.replies(ask, &one_of(labels)).await;
+            match (replies.and_then(heard), &classify.otherwise) {
+                (Ok(replies), _) => class = classify.by_replies(&replies),
+                // Nobody decided.
+                (Err(failure), Some(_)) => tracing::debug!(%failure, "no reply about the label"),
+                (Err(failure), None) => return Err(failure),
+            }
         }
         let (label, confidence, evidence) = match (class, &classify.otherwise) {
             (Some(class), _) => (class.label, class.confidence, class.evidence),

@@ -16,6 +16,8 @@ use maestro_core::{
     skill_run::SkillRun,
 };
 
+use maestro_skills::IMAGE_TOKENS;
+
 use super::{
     ledger::{self, Ledger},
     select::cheapest,
@@ -23,8 +25,6 @@ use super::{
 
 /// Tokens that the frame of one message takes at most.
 const MESSAGE_TOKENS: u64 = 16;
-/// Tokens that one image is counted at.
-const IMAGE_TOKENS: u64 = 4096;
 
 /// What to call.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ fn bounds(request: &Request) -> CallBounds {
         .iter()
         .map(|m| m.text.len() as u64 + MESSAGE_TOKENS)
         .sum();
-    let input = text + IMAGE_TOKENS * request.images.len() as u64;
+    let input = text + u64::from(IMAGE_TOKENS) * request.images.len() as u64;
     CallBounds {
         expert_calls: 1,
         helper_calls: 0,

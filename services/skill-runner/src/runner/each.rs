@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::{
     calls::Request,
-    picture::Picture,
+    picture::{Origin, Picture},
     reply::{StepOutput, service_output},
     scope::{Callee, Scope},
 };
@@ -53,20 +53,39 @@ fn together(pictures: &[Picture], replies: Vec<ExpertReply>) -> ExpertReply {
     let (mut regions, mut detections) = (Vec::new(), Vec::new());
     for (index, (picture, mut reply)) in pictures.iter().zip(replies).enumerate() {
         picture.origin.place_reply(&mut reply);
-        if !reply.text.is_empty() {
+        // Where there are regions, their lines are the text: what two images show counts once.
+        if !reply.text.is_empty() && reply.regions.is_empty() {
             if !all.text.is_empty() {
                 all.text.push('\n');
             }
             all.text.push_str(&reply.text);
         }
-        regions.extend(reply.regions.into_iter().map(|region| (index, region)));
-        detections.extend(reply.detections.into_iter().map(|found| (index, found)));
+        let from = Source {
+            index,
+            origin: picture.origin,
+        };
+        regions.extend(reply.regions.into_iter().map(|region| (from, region)));
+        detections.extend(reply.detections.into_iter().map(|found| (from, found)));
         all.findings.extend(reply.findings);
         all.embeddings.extend(reply.embeddings);
     }
     all.regions = once(regions);
     all.detections = once(detections);
     all
+}
+
+/// The image of a call: its number, and where it lies in which image of the task.
+#[derive(Clone, Copy)]
+struct Source {
+    index: usize,
+    origin: Origin,
+}
+
+impl Source {
+    /// Whether two calls can have seen the same thing.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.index != other.index && self.origin.shares_image(&other.origin)
+    }
 }
 
 /// Something at a place.
@@ -101,11 +120,11 @@ impl Placed for TextRegion {
 
 /// Leaves out what is a part, or the same, of something that another image shows; of equals the
 /// first stays. The order stays.
-fn once<T: Placed>(found: Vec<(usize, T)>) -> Vec<T> {
-    let is_part = |(i, (image, thing)): (usize, &(usize, T))| {
+fn once<T: Placed>(found: Vec<(Source, T)>) -> Vec<T> {
+    let is_part = |(i, (image, thing)): (usize, &(Source, T))| {
         found.iter().enumerate().any(|(j, (other, whole))| {
             let larger = area(whole.bounds()).total_cmp(&area(thing.bounds()));
-            image != other
+            image.overlaps(other)
                 && thing.kind() == whole.kind()
                 && share_within(thing.bounds(), whole.bounds()) >= PART
                 && (larger.is_gt() || (larger.is_eq() && j < i))
@@ -133,6 +152,7 @@ fn share_within(inner: [f32; 4], outer: [f32; 4]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use maestro_core::Digest;
     use proptest::prelude::*;
 
     use super::*;
@@ -145,6 +165,11 @@ mod tests {
         }
     }
 
+    fn seen(index: usize, image: &[u8]) -> Source {
+        let origin = Origin::whole(Digest::of(image));
+        Source { index, origin }
+    }
+
     #[test]
     fn what_two_tiles_show_counts_once() {
         let whole = dog([90.0, 10.0, 140.0, 40.0]);
@@ -152,19 +177,39 @@ mod tests {
         let mut cat = cut.clone();
         cat.label = "cat".into();
         let near = dog([130.0, 10.0, 180.0, 40.0]);
+        let tile = |index| seen(index, b"one");
         let found = vec![
-            (0, cut.clone()),
-            (0, cat.clone()),
-            (1, whole.clone()),
-            (1, near.clone()),
-            (2, whole.clone()),
+            (tile(0), cut.clone()),
+            (tile(0), cat.clone()),
+            (tile(1), whole.clone()),
+            (tile(1), near.clone()),
+            (tile(2), whole.clone()),
         ];
         assert_eq!(once(found), [cat, whole.clone(), near]);
-        assert_eq!(
-            once(vec![(0, whole.clone()), (0, cut)]).len(),
-            2,
-            "one image"
-        );
+        let one = vec![(tile(0), whole.clone()), (tile(0), cut)];
+        assert_eq!(once(one).len(), 2, "one image");
+        let two = vec![(seen(0, b"one"), whole.clone()), (seen(1, b"two"), whole)];
+        assert_eq!(once(two).len(), 2, "two images of the task");
+    }
+
+    #[test]
+    fn lines_that_two_tiles_show_are_text_once() {
+        let reply = || ExpertReply {
+            text: "Total 4.50".into(),
+            regions: vec![TextRegion {
+                text: "Total 4.50".into(),
+                confidence: 0.9,
+                quad: [[0.0, 0.0], [9.0, 0.0], [9.0, 3.0], [0.0, 3.0]],
+            }],
+            ..ExpertReply::default()
+        };
+        let picture = Picture {
+            digest: Digest::of(b"one"),
+            origin: Origin::whole(Digest::of(b"one")),
+        };
+        let all = together(&[picture, picture], vec![reply(), reply()]);
+        assert_eq!((all.text.as_str(), all.regions.len()), ("", 1));
+        assert_eq!(service_output(&all).value["text"], "Total 4.50");
     }
 
     proptest! {
@@ -176,14 +221,20 @@ mod tests {
                 .iter()
                 .map(|(image, [a, b, w, h])| (*image, dog([*a, *b, a + w, b + h])))
                 .collect();
-            let kept = once(found.clone());
-            prop_assert!(found.is_empty() || !kept.is_empty());
-            for image in 0..3 {
-                let of_image: Vec<_> = found.iter().filter(|(i, _)| *i == image).collect();
-                if of_image.len() == found.len() {
-                    prop_assert_eq!(kept.len(), found.len(), "one image alone loses nothing");
-                }
+            let sourced = found.iter().map(|(image, thing)| (seen(*image, b"one"), thing.clone()));
+            let kept = once(sourced.collect());
+            let is_kept = |thing: &Detection| kept.contains(thing);
+            // What is left out lies mostly within something of another image, though that one may
+            // be part of a third.
+            for (image, thing) in found.iter().filter(|(_, thing)| !is_kept(thing)) {
+                let within = |(other, whole): &&(usize, Detection)| {
+                    other != image && share_within(thing.bounds, whole.bounds) >= PART
+                };
+                prop_assert!(found.iter().any(|found| within(&found)));
             }
+            // The largest of all is part of nothing.
+            let largest = found.iter().max_by(|a, b| area(a.1.bounds).total_cmp(&area(b.1.bounds)));
+            prop_assert!(largest.is_none_or(|(_, thing)| is_kept(thing)));
         }
     }
 }

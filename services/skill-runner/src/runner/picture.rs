@@ -14,6 +14,8 @@ pub(crate) struct Picture {
 /// Where an image lies in the one of the task that it was made out of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Origin {
+    /// The task's image.
+    of: Digest,
     /// Its top left corner in pixels of the task's image.
     corner: [f64; 2],
     /// Its pixels per pixel of the task's image, across and down.
@@ -22,10 +24,18 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// That of an image of the task itself.
-    pub(crate) const WHOLE: Self = Self {
-        corner: [0.0; 2],
-        scale: [1.0; 2],
-    };
+    pub(crate) fn whole(image: Digest) -> Self {
+        Self {
+            of: image,
+            corner: [0.0; 2],
+            scale: [1.0; 2],
+        }
+    }
+
+    /// Whether both are of the same image of the task.
+    pub(crate) fn shares_image(&self, other: &Self) -> bool {
+        self.of == other.of
+    }
 
     /// That of `part` of an image of this origin, shown as `size` pixels.
     pub(crate) fn of_part(self, part: &PixelBox, size: [u32; 2]) -> Self {
@@ -35,6 +45,7 @@ impl Origin {
             f64::from(size[1]) / f64::from(part.height),
         ];
         Self {
+            of: self.of,
             corner: [left, top],
             scale: [self.scale[0] * shown[0], self.scale[1] * shown[1]],
         }
@@ -76,7 +87,7 @@ mod tests {
         ) {
             let outer = PixelBox { left, top, width, height };
             let shown = [width * zoom, height * zoom];
-            let first = Origin::WHOLE.of_part(&outer, shown);
+            let first = Origin::whole(Digest::of(b"image")).of_part(&outer, shown);
             let part = PixelBox { left: inner, top: inner, width: 10, height: 20 };
             let second = first.of_part(&part, [5, 40]);
             let [px, py] = second.place([5.0 * x, 40.0 * y]);

@@ -149,7 +149,7 @@ impl Scope<'_> {
 fn of_task(digest: Digest) -> Picture {
     Picture {
         digest,
-        origin: Origin::WHOLE,
+        origin: Origin::whole(digest),
     }
 }
 

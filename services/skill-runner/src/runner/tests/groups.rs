@@ -166,6 +166,31 @@ answer: {text: "{{ kind.value }} {{ kind.confidence | round(2) }}"}
 }
 
 #[tokio::test]
+async fn a_question_about_the_label_that_fails_leaves_the_other_value() {
+    let text = r#"
+description: tells what it is
+steps:
+  kind:
+    classify: {labels: [bar, pie], ask: {prompt: "What?", max_output_tokens: 9}, otherwise: bar}
+answer: {text: "{{ kind.value }} {{ kind.confidence }}"}
+"#;
+    let fails = |_: &maestro_core::expert_call::ExpertCall| {
+        Err(maestro_core::episode::Failure::new(
+            FailureKind::ExpertFailed,
+            "broken",
+        ))
+    };
+    let bench = Bench::new(skill(text), fails);
+    let request = bench.request("chat", "q", AnswerKind::FreeText);
+    assert_eq!(bench.run(request).await.text, "bar 0.0");
+    let strict = text.replace(", otherwise: bar", "");
+    let bench = Bench::new(skill(&strict), fails);
+    let request = bench.request("chat", "q", AnswerKind::FreeText);
+    let observation = bench.run(request).await;
+    assert_eq!(failure_kind(&observation), Some(FailureKind::ExpertFailed));
+}
+
+#[tokio::test]
 async fn samples_vote_and_say_how_many_agree() {
     let text = r#"
 description: votes
