@@ -27,7 +27,7 @@ pub struct RewardWeights {
 
 impl RewardWeights {
     /// # Errors
-    /// [`CoreError::InvalidArgument`] names the weight that is negative, too large or no number.
+    /// [`CoreError::Invalid`] names the weight that is negative, too large or no number.
     pub fn validate(&self) -> Result<(), CoreError> {
         for (field, weight) in [("cost", self.cost), ("latency", self.latency)] {
             if !(0.0..=MAX_WEIGHT).contains(&weight) {

@@ -113,7 +113,7 @@ fn coordinate(variable: usize, point: usize) -> f64 {
     const PRIMES: [f64; MAX_VARIABLES] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0];
     let root = PRIMES[variable % MAX_VARIABLES].sqrt();
     let size = 0.5 + 2.0 * (root * (point + 1) as f64).fract();
-    let negative = point % 2 == 1 && (variable + point / 2) % 2 == 0;
+    let negative = point % 2 == 1 && (variable + point / 2).is_multiple_of(2);
     if negative { -size } else { size }
 }
 

@@ -87,7 +87,7 @@ impl Reference {
     /// convention: see [`Tolerance::ChartQa`].
     ///
     /// # Errors
-    /// [`CoreError::InvalidArgument`] where the truth is no answer of its kind.
+    /// [`CoreError::Invalid`] where the truth is no answer of its kind.
     pub fn new(kind: &AnswerKind, truth: &str, aliases: &[String]) -> Result<Self, CoreError> {
         let bad = |reason: &str| CoreError::invalid("truth", format!("{truth:?} {reason}"));
         let reference = match kind {
@@ -134,7 +134,7 @@ impl Reference {
     /// Whether the reference itself can be matched at all.
     ///
     /// # Errors
-    /// [`CoreError::InvalidArgument`] names the field.
+    /// [`CoreError::Invalid`] names the field.
     pub fn validate(&self) -> Result<(), CoreError> {
         let invalid = |field: &'static str, reason: &str| Err(CoreError::invalid(field, reason));
         match self {
@@ -158,10 +158,10 @@ impl Reference {
                     return invalid("index", "is beyond the options");
                 }
             }
-            Self::ShortText { accepted } => {
-                if !accepted.iter().any(|one| !text::normalise(one).is_empty()) {
-                    return invalid("accepted", "holds no text");
-                }
+            Self::ShortText { accepted }
+                if accepted.iter().all(|one| text::normalise(one).is_empty()) =>
+            {
+                return invalid("accepted", "holds no text");
             }
             Self::Set { members } => {
                 let named =
