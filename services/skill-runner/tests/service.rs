@@ -2,14 +2,13 @@
 //! coordinator calls it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use maestro_core::{
-    Capability, CoreError, Digest, EpisodeId, ExpertName, InstanceId, MicroUsd, Timestamp,
+    Capability, EpisodeId, ExpertName, InstanceId, MicroUsd, Timestamp,
     answer::AnswerKind,
     episode::FailureKind,
     ports::{Blobs, InstanceSpec, PutMode, Registry, Skills},
@@ -26,33 +25,10 @@ use maestro_registry::MemoryRegistry;
 use maestro_rpc::{ClientConfig, SkillClient};
 use maestro_skill_runner::{Config, LibraryMode, RunnerConfig, Running, library, start};
 use maestro_skills::Skill;
+use maestro_store::{ObjectBlobs, StoreConfig};
 use maestro_wire::ToProto;
 use tonic::{Code, Request, Response, Status};
 use url::Url;
-
-#[derive(Default)]
-struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
-
-#[async_trait]
-impl Blobs for MemoryBlobs {
-    async fn put(&self, content: Bytes) -> Result<Digest, CoreError> {
-        let digest = Digest::of(&content);
-        self.0.lock().unwrap().insert(digest, content);
-        Ok(digest)
-    }
-
-    async fn get(&self, digest: &Digest) -> Result<Bytes, CoreError> {
-        let content = self.0.lock().unwrap().get(digest).cloned();
-        content.ok_or_else(|| CoreError::NotFound {
-            kind: "blob",
-            name: digest.to_string(),
-        })
-    }
-
-    async fn contains(&self, digest: &Digest) -> Result<bool, CoreError> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
-    }
-}
 
 /// An expert that writes the calculation of its last line's question, slowly.
 struct Writer;
@@ -92,7 +68,7 @@ struct Service {
     running: Running,
     client: SkillClient,
     skill: Skill,
-    blobs: Arc<MemoryBlobs>,
+    blobs: Arc<ObjectBlobs>,
     _instance: Box<dyn maestro_core::ports::Registration>,
     _expert: tokio_util::task::AbortOnDropHandle<()>,
 }
@@ -141,7 +117,8 @@ async fn service(runner: RunnerConfig) -> Service {
         capacity: 4,
     };
     let instance = registry.register(spec).await.unwrap();
-    let blobs = Arc::new(MemoryBlobs::default());
+    let blobs =
+        Arc::new(ObjectBlobs::open(StoreConfig::new("memory:///".parse().unwrap())).unwrap());
     let config = Config {
         runner,
         library: LibraryMode::Off,

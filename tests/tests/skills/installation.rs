@@ -1,17 +1,12 @@
 //! What every contract runs on.
 
-use std::{
-    collections::HashMap,
-    io::Cursor,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io::Cursor, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use maestro_core::{
-    CoreError, Digest, MicroUsd, Timestamp,
+    MicroUsd, Timestamp,
     answer::AnswerKind,
     episode::Observation,
     ports::{Blobs, InstanceSpec, PutMode, Registration, Registry, Skills},
@@ -27,6 +22,7 @@ use maestro_proto::v1::{
 use maestro_registry::MemoryRegistry;
 use maestro_skill_runner::{Config, LibraryMode, Running, sandbox::SandboxConfig};
 use maestro_skills::Skill;
+use maestro_store::{ObjectBlobs, StoreConfig};
 use maestro_tests::ChatServer;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -36,30 +32,6 @@ pub(crate) const SIZE: [u32; 2] = [100, 60];
 /// What one call to the chat expert and one to a helper cost.
 pub(crate) const CHAT_COST: u64 = 10;
 pub(crate) const HELPER_COST: u64 = 3;
-
-#[derive(Default)]
-struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
-
-#[async_trait]
-impl Blobs for MemoryBlobs {
-    async fn put(&self, content: Bytes) -> Result<Digest, CoreError> {
-        let digest = Digest::of(&content);
-        self.0.lock().unwrap().insert(digest, content);
-        Ok(digest)
-    }
-
-    async fn get(&self, digest: &Digest) -> Result<Bytes, CoreError> {
-        let content = self.0.lock().unwrap().get(digest).cloned();
-        content.ok_or_else(|| CoreError::NotFound {
-            kind: "blob",
-            name: digest.to_string(),
-        })
-    }
-
-    async fn contains(&self, digest: &Digest) -> Result<bool, CoreError> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
-    }
-}
 
 /// A helper that reads, describes and detects the same in every image.
 struct Helper;
@@ -109,7 +81,7 @@ impl ExpertService for Helper {
 pub(crate) struct Installation {
     pub(crate) server: ChatServer,
     running: Running,
-    blobs: Arc<MemoryBlobs>,
+    blobs: Arc<ObjectBlobs>,
     _worker: ExpertWorker,
     _helper: Option<Box<dyn Registration>>,
 }
@@ -159,7 +131,8 @@ impl Installation {
     ) -> Self {
         let server = ChatServer::answering(answer).await.unwrap();
         let registry = Arc::new(MemoryRegistry::new());
-        let blobs = Arc::new(MemoryBlobs::default());
+        let blobs =
+            Arc::new(ObjectBlobs::open(StoreConfig::new("memory:///".parse().unwrap())).unwrap());
         let config = json!({ "base_url": server.base_url(), "model": "test" });
         let seer = Descriptor {
             backend: Some(BackendSpec {

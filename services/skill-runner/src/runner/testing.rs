@@ -1,7 +1,6 @@
 //! What the tests of this module share: a registry, experts that answer by rule, blobs in memory.
 
 use std::{
-    collections::HashMap,
     io::Cursor,
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use maestro_core::{
-    Capability, CoreError, Digest, EpisodeId, ExpertName, InstanceId, MicroUsd, Timestamp,
+    Capability, EpisodeId, ExpertName, InstanceId, MicroUsd, Timestamp,
     answer::AnswerKind,
     episode::{Failure, Observation},
     expert_call::{ExpertCall, ExpertReply, Finding, TextRegion, Usage},
@@ -20,6 +19,7 @@ use maestro_core::{
     task::{ImageRef, Pair},
 };
 use maestro_skills::Skill;
+use maestro_store::{ObjectBlobs, StoreConfig};
 use tokio::sync::watch;
 
 use super::{Runner, RunnerConfig};
@@ -96,36 +96,12 @@ impl Experts for RuleExperts {
     }
 }
 
-#[derive(Default)]
-pub(crate) struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
-
-#[async_trait]
-impl Blobs for MemoryBlobs {
-    async fn put(&self, content: Bytes) -> Result<Digest, CoreError> {
-        let digest = Digest::of(&content);
-        self.0.lock().unwrap().insert(digest, content);
-        Ok(digest)
-    }
-
-    async fn get(&self, digest: &Digest) -> Result<Bytes, CoreError> {
-        let content = self.0.lock().unwrap().get(digest).cloned();
-        content.ok_or_else(|| CoreError::NotFound {
-            kind: "blob",
-            name: digest.to_string(),
-        })
-    }
-
-    async fn contains(&self, digest: &Digest) -> Result<bool, CoreError> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
-    }
-}
-
 /// A runner with experts `chat` (chat), `reader` (ocr), `looker` (analyze) and `spotter` (detect),
 /// and one skill.
 pub(crate) struct Bench {
     pub(crate) runner: Runner,
     pub(crate) experts: Arc<RuleExperts>,
-    pub(crate) blobs: Arc<MemoryBlobs>,
+    pub(crate) blobs: Arc<ObjectBlobs>,
     pub(crate) skill: Skill,
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
@@ -149,12 +125,9 @@ impl Bench {
             pause,
             calls: Mutex::default(),
         });
-        let blobs = Arc::new(MemoryBlobs::default());
-        blobs
-            .0
-            .lock()
-            .unwrap()
-            .insert(skill.digest(), skill.bundle().clone());
+        let memory = StoreConfig::new("memory:///".parse().unwrap());
+        let blobs = Arc::new(ObjectBlobs::open(memory).unwrap());
+        futures::executor::block_on(blobs.put(skill.bundle().clone())).unwrap();
         let described = vec![
             descriptor("chat", &["chat"]),
             descriptor("reader", &["ocr"]),
