@@ -7,7 +7,7 @@
 //!   ([`registry::Snapshot::action_set`]), cost quotes ([`quote`]), circuit breaking
 //!   ([`breaker`]), instance selection ([`routing`]),
 //! - what learners and evaluations measure by: whether an answer is right ([`grading`]), and what
-//!   an episode was worth ([`reward`]).
+//!   an episode was worth ([`reward`]), from what was recorded ([`recording`]).
 
 pub mod answer;
 pub mod breaker;
@@ -20,6 +20,7 @@ pub mod ids;
 pub mod money;
 pub mod ports;
 pub mod quote;
+pub mod recording;
 pub mod registry;
 pub mod reward;
 pub mod routing;
