@@ -48,15 +48,25 @@ pub fn possible_actions<'a>(
     request: &DecideRequest,
     snapshot: &'a Snapshot,
 ) -> Result<Vec<PossibleAction<'a>>, Failure> {
+    offered(request, || suitable(request, snapshot))
+}
+
+/// The same of pairs that are known to suit the task, each with the most that a call can cost.
+/// They are asked for only if one may still be called.
+pub(crate) fn offered<'a, Pairs>(
+    request: &DecideRequest,
+    suitable: impl FnOnce() -> Pairs,
+) -> Result<Vec<PossibleAction<'a>>, Failure>
+where
+    Pairs: IntoIterator<Item = (Candidate<'a>, Option<MicroUsd>)>,
+{
+    let mut any_suits = false;
     let may_call = request.remaining.steps > 1;
-    let suitable = if may_call {
-        suitable(request, snapshot)
-    } else {
-        Vec::new()
-    };
-    let any_suits = !suitable.is_empty();
+    let suitable = may_call.then(suitable);
     let mut actions: Vec<PossibleAction<'a>> = suitable
         .into_iter()
+        .flatten()
+        .inspect(|_| any_suits = true)
         .filter(|(_, bound)| affordable(*bound, request.remaining.cost))
         .map(|(candidate, bound)| PossibleAction::Invoke { candidate, bound })
         .collect();

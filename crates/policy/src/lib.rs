@@ -20,12 +20,14 @@ pub mod distribution;
 pub mod embeddings;
 pub mod features;
 pub mod prepared;
+pub mod replay;
 pub mod scorer;
 pub mod trace;
 
 mod artefact;
 mod columns;
 mod error;
+mod random;
 mod runtime;
 mod serving;
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::PolicyError,
     features::{COLUMNS, Column, Features, ROLES},
+    random::SplitMix,
 };
 
 /// Logit of an action that is not there.
@@ -101,10 +102,10 @@ impl ScorerConfig {
 
     /// The untrained network.
     pub fn init(&self, device: &Device) -> Scorer {
-        let mut random = SplitMix(self.seed);
+        let mut random = SplitMix::new(self.seed);
         let mut matrix = |rows: usize, columns: usize, scale: f32| {
             let values: Vec<f32> = (0..rows * columns)
-                .map(|_| random.uniform() * scale)
+                .map(|_| random.symmetric() * scale)
                 .collect();
             tensor::<2>(values, [rows, columns], device)
         };
@@ -336,23 +337,4 @@ impl Scorer {
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// SplitMix64 (Steele et al., 2014): the same starting weights, and with them the same version, on
-/// every device and with every version of the libraries.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Between -1 and 1.
-    fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
 }
