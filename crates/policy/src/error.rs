@@ -25,6 +25,14 @@ pub enum PolicyError {
     /// The network failed.
     #[error("policy computation failed: {0}")]
     Execution(String),
+    /// A checkpoint cannot be written or read.
+    #[error("checkpoint {}: {reason}", folder.display())]
+    Checkpoint {
+        /// Where it is.
+        folder: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A trace cannot be read.
     #[error("bad trace: {0}")]
     Trace(&'static str),

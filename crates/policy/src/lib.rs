@@ -19,6 +19,7 @@ pub mod actions;
 pub mod distribution;
 pub mod embeddings;
 pub mod features;
+pub mod learning;
 pub mod prepared;
 pub mod replay;
 pub mod scorer;
@@ -40,3 +41,10 @@ pub use prepared::Prepared;
 pub use runtime::{Runtime, ServingConfig};
 pub use scorer::{Scorer, ScorerConfig};
 pub use serving::ScorerPolicy;
+
+/// The numbers of a tensor, row by row.
+fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32>, PolicyError> {
+    tensor
+        .try_into_vec_as::<f32>()
+        .map_err(|error| PolicyError::Execution(error.to_string()))
+}

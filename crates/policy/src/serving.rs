@@ -28,6 +28,7 @@ use crate::{
     runtime::Runtime,
     scorer::{Batch, Scorer, ScorerConfig},
     trace::{self, ScorerTrace},
+    values,
 };
 
 /// Questions whose vectors are kept, twice.
@@ -316,12 +317,6 @@ fn action(choice: &Choice) -> Action {
         // The scorer lists none.
         Choice::AnswerText => Action::Answer(Answer::Text(String::new())),
     }
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, PolicyError> {
-    tensor
-        .try_into_vec_as::<f32>()
-        .map_err(|error| PolicyError::Execution(error.to_string()))
 }
 
 #[cfg(test)]
