@@ -4,7 +4,8 @@
 //! fits the three descriptions behind the action (skill, its best solver, expert). The fit is
 //! measured several times, each a bilinear form of the two vectors: one that starts as the plain
 //! dot product with a learned low-rank correction (after LoRA, Hu et al., 2021), and some that
-//! start at random. The logit is linear in all of these, plus a small perceptron whose output
+//! start at random and in which the state stands beside the question: which description fits may
+//! depend on the kind of answer or on the images. The logit is linear in all of these, plus a small perceptron whose output
 //! starts at zero. So the untrained network is a readable rule (the weights stand beside the
 //! columns), and training can move away from it smoothly.
 //!
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::PolicyError,
-    features::{COLUMNS, Column, Features, ROLES},
+    features::{COLUMNS, Column, Features, ROLES, STATE_COLUMNS},
     random::SplitMix,
 };
 
@@ -114,6 +115,7 @@ impl ScorerConfig {
         let down = matrix(self.dim, self.rank, narrow);
         let question_forms = matrix(self.dim, self.forms * self.rank, narrow);
         let entry_forms = matrix(self.dim, self.forms * self.rank, narrow);
+        let state_forms = matrix(STATE_COLUMNS, self.forms * self.rank, narrow);
         let hidden = matrix(width, self.hidden, (width as f32).sqrt().recip());
         let zeros = |rows: usize, columns: usize| {
             tensor::<2>(vec![0.0; rows * columns], [rows, columns], device)
@@ -131,6 +133,7 @@ impl ScorerConfig {
             up: Param::from_tensor(zeros(self.rank, ROLES * self.dim)),
             question_forms: Param::from_tensor(question_forms),
             entry_forms: Param::from_tensor(entry_forms),
+            state_forms: Param::from_tensor(state_forms),
             mix: Param::from_tensor(tensor::<1>(UNTRAINED_MIX.to_vec(), [ROLES], device)),
             direct: Param::from_tensor(tensor::<2>(self.untrained_weights(), [width, 1], device)),
             hidden: linear(hidden),
@@ -228,6 +231,7 @@ pub struct Scorer {
     up: Param<Tensor<2>>,
     question_forms: Param<Tensor<2>>,
     entry_forms: Param<Tensor<2>>,
+    state_forms: Param<Tensor<2>>,
     mix: Param<Tensor<1>>,
     direct: Param<Tensor<2>>,
     hidden: Linear,
@@ -304,8 +308,14 @@ impl Scorer {
             .matmul(table.clone().transpose())
             .reshape([requests, ROLES, entries]);
 
-        let left = question
-            .matmul(self.question_forms.val())
+        // The state is the same in every row of a request.
+        let state = batch
+            .columns
+            .clone()
+            .slice([0..requests, 0..1, 0..STATE_COLUMNS])
+            .reshape([requests, STATE_COLUMNS]);
+        let left = (question.matmul(self.question_forms.val())
+            + state.matmul(self.state_forms.val()))
             .reshape([requests, forms, rank])
             .swap_dims(0, 1);
         let right = table

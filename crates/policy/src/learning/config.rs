@@ -1,10 +1,11 @@
+use maestro_core::task::{DEFAULT_STEPS, MAX_STEPS};
 use serde::{Deserialize, Serialize};
 
 use super::{
     advantage::Advantage, objective::ObjectiveConfig, rewording::RewordingConfig,
     scenario::ScenarioConfig,
 };
-use crate::error::PolicyError;
+use crate::{error::PolicyError, scorer::ScorerConfig};
 
 /// How a policy is updated.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,10 +102,56 @@ impl LearnerConfig {
     }
 }
 
+/// Shape of the network, and where it starts: see [`ScorerConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScorerShape {
+    /// Rank of each bilinear form.
+    pub rank: usize,
+    /// Bilinear forms beside the dot product.
+    pub forms: usize,
+    /// Width of the perceptron.
+    pub hidden: usize,
+    /// Confidence from which the untrained policy takes an answer.
+    pub accept_confidence: f32,
+    /// Logits of the untrained policy for one unit of similarity.
+    pub similarity_scale: f32,
+}
+
+impl Default for ScorerShape {
+    fn default() -> Self {
+        let scorer = ScorerConfig::new(1);
+        Self {
+            rank: scorer.rank,
+            forms: scorer.forms,
+            hidden: scorer.hidden,
+            accept_confidence: scorer.accept_confidence,
+            similarity_scale: scorer.similarity_scale,
+        }
+    }
+}
+
+impl ScorerShape {
+    /// The network for text vectors of length `dim`.
+    pub fn config(&self, dim: usize, seed: u64) -> ScorerConfig {
+        ScorerConfig {
+            dim,
+            rank: self.rank,
+            forms: self.forms,
+            hidden: self.hidden,
+            accept_confidence: self.accept_confidence,
+            similarity_scale: self.similarity_scale,
+            seed,
+        }
+    }
+}
+
 /// Everything that decides a training run but its data.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingConfig {
+    /// The network.
+    pub scorer: ScorerShape,
     /// The updates.
     pub learner: LearnerConfig,
     /// What varies from group to group.
@@ -112,11 +159,25 @@ pub struct TrainingConfig {
     /// How texts are varied.
     pub rewording: RewordingConfig,
     /// Most decisions of an episode.
-    pub max_steps: Option<u32>,
+    pub max_steps: u32,
     /// Every how many iterations the policy is validated; 0 is never.
     pub validate_every: u64,
     /// Every how many iterations a checkpoint is written; 0 is at the end only.
     pub checkpoint_every: u64,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            scorer: ScorerShape::default(),
+            learner: LearnerConfig::default(),
+            scenario: ScenarioConfig::default(),
+            rewording: RewordingConfig::default(),
+            max_steps: DEFAULT_STEPS,
+            validate_every: 10,
+            checkpoint_every: 50,
+        }
+    }
 }
 
 impl TrainingConfig {
@@ -125,6 +186,13 @@ impl TrainingConfig {
     /// # Errors
     /// [`PolicyError::Config`] naming the setting.
     pub fn validate(&self) -> Result<(), PolicyError> {
+        if !(2..=MAX_STEPS).contains(&self.max_steps) {
+            return Err(PolicyError::Config {
+                field: "max_steps",
+                reason: format!("is {}; must be 2 to {MAX_STEPS}", self.max_steps),
+            });
+        }
+        self.scorer.config(1, 0).validate()?;
         self.learner.validate()?;
         self.scenario.validate()?;
         self.rewording.validate()
