@@ -20,6 +20,7 @@ pub mod distribution;
 pub mod embeddings;
 pub mod features;
 pub mod prepared;
+pub mod reconstruct;
 pub mod replay;
 pub mod scorer;
 pub mod trace;

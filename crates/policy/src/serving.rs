@@ -222,11 +222,8 @@ impl ScorerPolicy {
             .zip(&questions)
             .map(|((request, actions), question)| features(request, actions, prepared, question))
             .collect();
-        let batch = Batch::collate(&features, prepared.table().clone(), &self.runtime.device);
-        let [_, actions] = batch.present.dims();
-        let scores = self.scorer.forward(batch);
-        let logits = values(scores.logits)?;
-        let inputs = values(scores.inputs)?;
+        let (logits, inputs) = self.forward(prepared, &features)?;
+        let actions = logits.len() / features.len();
         let width = self.config.inputs();
         let decided = open
             .iter()
@@ -243,6 +240,44 @@ impl ScorerPolicy {
             })
             .collect();
         Ok(decided)
+    }
+
+    /// One forward pass: logits `[requests × actions]` and inputs of the head
+    /// `[requests × actions × inputs]`, padded to the same number of actions.
+    fn forward(
+        &self,
+        prepared: &Prepared,
+        features: &[Features],
+    ) -> Result<(Vec<f32>, Vec<f32>), PolicyError> {
+        let batch = Batch::collate(features, prepared.table().clone(), &self.runtime.device);
+        let scores = self.scorer.forward(batch);
+        Ok((values(scores.logits)?, values(scores.inputs)?))
+    }
+
+    /// The distributions over the rows of each of `features`, which all refer to the catalogue of
+    /// `prepared`, in one forward pass.
+    ///
+    /// # Errors
+    /// [`PolicyError::Execution`] where the network fails or its scores are not numbers.
+    pub fn distributions(
+        &self,
+        prepared: &Prepared,
+        features: &[Features],
+    ) -> Result<Vec<Distribution>, PolicyError> {
+        if features.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (logits, _) = self.forward(prepared, features)?;
+        let actions = logits.len() / features.len();
+        features
+            .iter()
+            .zip(logits.chunks_exact(actions))
+            .map(|(features, logits)| {
+                let temperature = self.runtime.serving.temperature;
+                Distribution::new(&logits[..features.rows.len()], temperature)
+                    .ok_or_else(|| PolicyError::Execution("the scores are not numbers".into()))
+            })
+            .collect()
     }
 
     fn conclude(

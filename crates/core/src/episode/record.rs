@@ -94,6 +94,16 @@ pub enum Choice {
     AnswerText,
 }
 
+impl From<&Action> for Choice {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Invoke { pair, .. } => Self::Invoke(pair.clone()),
+            Action::Answer(Answer::Observation(step)) => Self::AnswerObservation(*step),
+            Action::Answer(Answer::Text(_)) => Self::AnswerText,
+        }
+    }
+}
+
 /// An action that could have been taken, with its probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
