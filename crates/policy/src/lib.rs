@@ -38,6 +38,6 @@ pub use embeddings::{EmbeddingCache, Embeddings};
 pub use error::PolicyError;
 pub use features::Features;
 pub use prepared::Prepared;
-pub use runtime::{Runtime, ServingConfig};
+pub use runtime::{ExploreConfig, Runtime, ServingConfig};
 pub use scorer::{Scorer, ScorerConfig};
 pub use serving::ScorerPolicy;

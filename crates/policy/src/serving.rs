@@ -8,7 +8,9 @@ use std::{
 use burn::tensor::{Tensor, TensorData};
 use maestro_core::{
     Digest, Timestamp,
-    episode::{Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, Trace},
+    episode::{
+        Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, ServingMode, Trace,
+    },
     ports::{DecideRequest, PolicyManifest},
     registry::Snapshot,
     task::Pair,
@@ -20,7 +22,7 @@ use crate::{
         NOTE_DESCRIPTIONS, check_dim, check_manifest, manifest, manifest_content, parse_manifest,
         read_weights, weights,
     },
-    distribution::{Distribution, uniform},
+    distribution::{Distribution, Taken, uniform},
     embeddings::QuestionCache,
     error::PolicyError,
     features::{Features, STATE_COLUMNS, features},
@@ -295,8 +297,7 @@ impl ScorerPolicy {
                 "the policy's scores are not numbers",
             )
         })?;
-        let at = uniform(request.seed, &request.episode, request.step);
-        let taken = distribution.take(request.mode, at);
+        let taken = self.take(&distribution, logits, request);
         let sorted: Vec<&[f32]> = distribution.order.iter().map(|at| inputs[*at]).collect();
         let trace = ScorerTrace::new(temperature, STATE_COLUMNS, &sorted).encode();
         let alternatives: Vec<Alternative> = distribution
@@ -319,6 +320,18 @@ impl ScorerPolicy {
             revision: prepared.snapshot().revision,
             trace: Some(Trace::Inline(trace::FORMAT.to_owned(), trace)),
         })
+    }
+
+    fn take(&self, distribution: &Distribution, logits: &[f32], request: &DecideRequest) -> Taken {
+        let at = uniform(request.seed, &request.episode, request.step);
+        let explore = &self.runtime.serving.explore;
+        if request.mode == ServingMode::Greedy
+            && explore.share > 0.0
+            && let Some(samples) = Distribution::new(logits, explore.temperature)
+        {
+            return distribution.explore(&samples, explore.share, at);
+        }
+        distribution.take(request.mode, at)
     }
 
     /// Logits of the actions of a trace, in the order of the decision's alternatives, divided by

@@ -128,7 +128,7 @@ pub struct Decision {
     /// The action.
     pub action: Action,
     /// Natural logarithm of the probability with which the action was really taken, after masks,
-    /// temperature and cascade. 0 for a greedy decision of a deterministic policy.
+    /// temperature, cascade and exploration. 0 for a greedy decision where nothing is explored.
     pub log_prob: f64,
     /// Its probability under the policy's distribution.
     pub probability: f32,
