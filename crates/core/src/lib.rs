@@ -18,6 +18,7 @@ pub mod expert_call;
 pub mod grading;
 pub mod ids;
 pub mod money;
+pub mod off_policy;
 pub mod ports;
 pub mod quote;
 pub mod recording;

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use crate::{
     digest::Digest,
     episode::{
-        Conclusion, Decision, EpisodeRecord, EpisodeSpec, EpisodeStatus, Failure, Observation,
-        Outcome, Remaining, ServingMode, Step,
+        Action, Conclusion, Decision, EpisodeRecord, EpisodeSpec, EpisodeStatus, Failure,
+        Observation, Outcome, Remaining, ServingMode, Step,
     },
     error::CoreError,
     expert_call::{ExpertCall, ExpertReply},
@@ -34,6 +34,28 @@ pub struct PastStep {
     pub query: String,
     /// What came of it.
     pub observation: Observation,
+}
+
+impl PastStep {
+    /// The steps as the policy sees them: those that something came of.
+    pub fn history(steps: &[Step]) -> Vec<Self> {
+        steps
+            .iter()
+            .filter_map(|step| {
+                let observation = step.observation.clone()?;
+                let (pair, query) = match &step.decision.action {
+                    Action::Invoke { pair, query } => (Some(pair.clone()), query.clone()),
+                    Action::Answer(_) => (None, String::new()),
+                };
+                Some(Self {
+                    index: step.index,
+                    pair,
+                    query,
+                    observation,
+                })
+            })
+            .collect()
+    }
 }
 
 /// The state that a policy decides on. It carries no reference answer.

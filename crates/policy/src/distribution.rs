@@ -18,7 +18,8 @@ pub struct Taken {
     pub rank: usize,
     /// Its probability under the distribution.
     pub probability: f64,
-    /// Natural logarithm of the probability with which it was really taken: 0 for a greedy one.
+    /// Natural logarithm of the probability with which it was really taken: 0 for a greedy one
+    /// without exploration.
     pub log_prob: f64,
 }
 
@@ -64,6 +65,31 @@ impl Distribution {
             rank,
             probability,
             log_prob,
+        }
+    }
+
+    /// Takes the first action, or with probability `share` one from `samples`, another
+    /// distribution over the same logits. The probability with which it was taken is that of the
+    /// mixture, whichever part it came from: the first action may be sampled as well.
+    pub fn explore(&self, samples: &Self, share: f64, uniform: f64) -> Taken {
+        let first = self.order.first().copied();
+        // Below the share, `uniform / share` is as uniform as `uniform` is.
+        let sampled = (uniform < share).then(|| samples.rank_at(uniform / share));
+        let position = sampled
+            .and_then(|rank| samples.order.get(rank).copied())
+            .or(first);
+        let place = |among: &Self| among.order.iter().position(|at| Some(*at) == position);
+        let probability = |among: &Self| {
+            place(among)
+                .and_then(|rank| among.probabilities.get(rank).copied())
+                .unwrap_or(0.0)
+        };
+        let greedy = if position == first { 1.0 - share } else { 0.0 };
+        Taken {
+            rank: place(self).unwrap_or(0),
+            probability: probability(self),
+            // Rounding must not make it more than 1.
+            log_prob: (share * probability(samples) + greedy).min(1.0).ln(),
         }
     }
 
@@ -124,6 +150,55 @@ mod tests {
             prop_assert!((taken.log_prob - taken.probability.ln()).abs() < 1e-12);
             let greedy = distribution.take(ServingMode::Greedy, at);
             prop_assert_eq!((greedy.rank, greedy.log_prob), (0, 0.0));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn logged_propensities_are_the_frequencies(
+            logits in prop::collection::vec(-2.0f32..2.0, 1..6), share in 0.0f64..=1.0,
+            temperature in 0.3f32..3.0, first_seed in any::<u64>(),
+        ) {
+            const DRAWS: u32 = 20_000;
+            let policy = Distribution::new(&logits, 1.0).unwrap();
+            let samples = Distribution::new(&logits, temperature).unwrap();
+            let episode = EpisodeId::new("episode").unwrap();
+            let mut counts = vec![0u32; logits.len()];
+            let mut logged = vec![None; logits.len()];
+            for seed in 0..u64::from(DRAWS) {
+                let at = uniform(first_seed.wrapping_add(seed), &episode, 0);
+                let taken = policy.explore(&samples, share, at);
+                counts[taken.rank] += 1;
+                prop_assert_eq!(taken.probability, policy.probabilities[taken.rank]);
+                let before = logged[taken.rank].replace(taken.log_prob);
+                prop_assert!(before.is_none_or(|before| before == taken.log_prob));
+            }
+            let mut sum = 0.0;
+            for (count, log_prob) in counts.iter().zip(&logged) {
+                let Some(log_prob) = log_prob else { continue };
+                let propensity = log_prob.exp();
+                sum += propensity;
+                let frequency = f64::from(*count) / f64::from(DRAWS);
+                // Five standard errors, and a draw for what is nearly impossible.
+                let tolerance =
+                    5.0 * (propensity * (1.0 - propensity) / f64::from(DRAWS)).sqrt() + 1e-4;
+                prop_assert!((frequency - propensity).abs() < tolerance, "{frequency} {propensity}");
+            }
+            prop_assert!(sum < 1.0 + 1e-9);
+        }
+    }
+
+    #[test]
+    fn without_a_share_nothing_is_explored() {
+        let policy = Distribution::new(&[0.0, 1.0, -1.0], 1.0).unwrap();
+        for at in [0.0, 0.3, 0.999] {
+            let greedy = policy.take(ServingMode::Greedy, at);
+            assert_eq!(policy.explore(&policy, 0.0, at), greedy);
+            let explored = policy.explore(&policy, 1.0, at);
+            let sampled = policy.take(ServingMode::Sampled, at);
+            assert_eq!(explored.rank, sampled.rank);
+            assert!((explored.log_prob - sampled.log_prob).abs() < 1e-12);
         }
     }
 

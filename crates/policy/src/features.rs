@@ -60,6 +60,20 @@ pub fn features(
     }
 }
 
+/// The rows of the descriptions that a pair stands for.
+pub(crate) fn entries(embeddings: &Embeddings, question: &[f32], pair: &Pair) -> [u32; ROLES] {
+    let expert = embeddings.expert(&pair.expert);
+    let Some(rows) = embeddings.skill(&pair.skill) else {
+        return [NO_ENTRY, NO_ENTRY, expert];
+    };
+    let nearest = std::iter::once(rows.skill)
+        .chain(rows.solvers.clone())
+        .map(|row| (row, embeddings.similarity(question, row)))
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })
+        .map_or(rows.skill, |(row, _)| row);
+    [rows.skill, nearest, expert]
+}
+
 /// `ln(1 + value)` as a share of `ln(1 + one)`, at most 1.5: an absurd budget or price is not to
 /// drown the other columns.
 fn log_share(value: f64, one: f64) -> f32 {
@@ -210,7 +224,10 @@ impl<'a> Context<'a> {
                 self.pair_columns(candidate, *bound, &mut columns);
                 let pair = candidate.pair();
                 self.history_columns(&pair, &mut columns);
-                (true, self.entries(&pair))
+                (
+                    true,
+                    entries(self.prepared.embeddings(), self.question, &pair),
+                )
             }
             PossibleAction::Answer { position, .. } => {
                 self.answer_columns(*position, &mut columns);
@@ -218,7 +235,9 @@ impl<'a> Context<'a> {
                 let pair = past.and_then(|past| past.pair.as_ref());
                 (
                     false,
-                    pair.map_or([NO_ENTRY; ROLES], |pair| self.entries(pair)),
+                    pair.map_or([NO_ENTRY; ROLES], |pair| {
+                        entries(self.prepared.embeddings(), self.question, pair)
+                    }),
                 )
             }
         };
@@ -228,20 +247,6 @@ impl<'a> Context<'a> {
             entries,
             columns,
         }
-    }
-
-    fn entries(&self, pair: &Pair) -> [u32; ROLES] {
-        let embeddings: &Embeddings = self.prepared.embeddings();
-        let expert = embeddings.expert(&pair.expert);
-        let Some(rows) = embeddings.skill(&pair.skill) else {
-            return [NO_ENTRY, NO_ENTRY, expert];
-        };
-        let nearest = std::iter::once(rows.skill)
-            .chain(rows.solvers.clone())
-            .map(|row| (row, embeddings.similarity(self.question, row)))
-            .reduce(|best, next| if next.1 > best.1 { next } else { best })
-            .map_or(rows.skill, |(row, _)| row);
-        [rows.skill, nearest, expert]
     }
 
     fn pair_columns(

@@ -21,6 +21,7 @@ pub mod embeddings;
 pub mod features;
 pub mod learning;
 pub mod prepared;
+pub mod reconstruct;
 pub mod replay;
 pub mod scorer;
 pub mod trace;
@@ -38,7 +39,7 @@ pub use embeddings::{EmbeddingCache, Embeddings};
 pub use error::PolicyError;
 pub use features::Features;
 pub use prepared::Prepared;
-pub use runtime::{Runtime, ServingConfig};
+pub use runtime::{ExploreConfig, Runtime, ServingConfig};
 pub use scorer::{Scorer, ScorerConfig};
 pub use serving::ScorerPolicy;
 

@@ -15,11 +15,42 @@ use crate::{embeddings::Embeddings, error::PolicyError, prepared::Prepared};
 pub struct ServingConfig {
     /// Divides the logits before the softmax: below 1 sharpens, above 1 flattens.
     pub temperature: f32,
+    /// Decisions that are sampled although the most probable action was asked for.
+    pub explore: ExploreConfig,
+}
+
+/// Exploration of greedy decisions. Other policies can be judged from episodes only where the one
+/// that served sometimes did something else ([`maestro_core::off_policy`]).
+///
+/// With probability `share` a decision is a sample, else the most probable action: an ε-greedy
+/// policy whose ε part is a softmax. Every decision is drawn on its own rather than whole episodes,
+/// so that the probability of what was done is that of this mixture at each step, and an episode
+/// with one unusual decision goes on as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExploreConfig {
+    /// Share of the greedy decisions that are sampled, 0 to 1.
+    pub share: f64,
+    /// Divides the logits of these samples: a trained policy is often so sure that a sample at 1
+    /// is hardly ever anything else.
+    pub temperature: f32,
+}
+
+impl Default for ExploreConfig {
+    fn default() -> Self {
+        Self {
+            share: 0.0,
+            temperature: 1.0,
+        }
+    }
 }
 
 impl Default for ServingConfig {
     fn default() -> Self {
-        Self { temperature: 1.0 }
+        Self {
+            temperature: 1.0,
+            explore: ExploreConfig::default(),
+        }
     }
 }
 
@@ -29,13 +60,23 @@ impl ServingConfig {
     /// # Errors
     /// [`PolicyError::Config`] naming the setting.
     pub fn validate(&self) -> Result<(), PolicyError> {
-        if self.temperature.is_finite() && self.temperature > 0.0 {
-            return Ok(());
+        let temperatures = [
+            ("temperature", self.temperature),
+            ("explore.temperature", self.explore.temperature),
+        ];
+        for (field, temperature) in temperatures {
+            if !(temperature.is_finite() && temperature > 0.0) {
+                let reason = format!("is {temperature}; must be finite and more than 0");
+                return Err(PolicyError::Config { field, reason });
+            }
         }
-        Err(PolicyError::Config {
-            field: "temperature",
-            reason: format!("is {}; must be finite and more than 0", self.temperature),
-        })
+        if !(0.0..=1.0).contains(&self.explore.share) {
+            return Err(PolicyError::Config {
+                field: "explore.share",
+                reason: format!("is {}; must be 0 to 1", self.explore.share),
+            });
+        }
+        Ok(())
     }
 }
 

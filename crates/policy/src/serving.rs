@@ -8,7 +8,9 @@ use std::{
 use burn::tensor::{Tensor, TensorData};
 use maestro_core::{
     Digest, Timestamp,
-    episode::{Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, Trace},
+    episode::{
+        Action, Alternative, Answer, Choice, Decision, Failure, FailureKind, ServingMode, Trace,
+    },
     ports::{DecideRequest, PolicyManifest},
     registry::Snapshot,
     task::Pair,
@@ -20,7 +22,7 @@ use crate::{
         NOTE_DESCRIPTIONS, check_dim, check_manifest, manifest, manifest_content, parse_manifest,
         read_weights, weights,
     },
-    distribution::{Distribution, uniform},
+    distribution::{Distribution, Taken, uniform},
     embeddings::QuestionCache,
     error::PolicyError,
     features::{Features, STATE_COLUMNS, features},
@@ -223,11 +225,8 @@ impl ScorerPolicy {
             .zip(&questions)
             .map(|((request, actions), question)| features(request, actions, prepared, question))
             .collect();
-        let batch = Batch::collate(&features, prepared.table().clone(), &self.runtime.device);
-        let [_, actions] = batch.present.dims();
-        let scores = self.scorer.forward(batch);
-        let logits = values(scores.logits)?;
-        let inputs = values(scores.inputs)?;
+        let (logits, inputs) = self.forward(prepared, &features)?;
+        let actions = logits.len() / features.len();
         let width = self.config.inputs();
         let decided = open
             .iter()
@@ -246,6 +245,44 @@ impl ScorerPolicy {
         Ok(decided)
     }
 
+    /// One forward pass: logits `[requests × actions]` and inputs of the head
+    /// `[requests × actions × inputs]`, padded to the same number of actions.
+    fn forward(
+        &self,
+        prepared: &Prepared,
+        features: &[Features],
+    ) -> Result<(Vec<f32>, Vec<f32>), PolicyError> {
+        let batch = Batch::collate(features, prepared.table().clone(), &self.runtime.device);
+        let scores = self.scorer.forward(batch);
+        Ok((values(scores.logits)?, values(scores.inputs)?))
+    }
+
+    /// The distributions over the rows of each of `features`, which all refer to the catalogue of
+    /// `prepared`, in one forward pass.
+    ///
+    /// # Errors
+    /// [`PolicyError::Execution`] where the network fails or its scores are not numbers.
+    pub fn distributions(
+        &self,
+        prepared: &Prepared,
+        features: &[Features],
+    ) -> Result<Vec<Distribution>, PolicyError> {
+        if features.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (logits, _) = self.forward(prepared, features)?;
+        let actions = logits.len() / features.len();
+        features
+            .iter()
+            .zip(logits.chunks_exact(actions))
+            .map(|(features, logits)| {
+                let temperature = self.runtime.serving.temperature;
+                Distribution::new(&logits[..features.rows.len()], temperature)
+                    .ok_or_else(|| PolicyError::Execution("the scores are not numbers".into()))
+            })
+            .collect()
+    }
+
     fn conclude(
         &self,
         prepared: &Prepared,
@@ -261,8 +298,7 @@ impl ScorerPolicy {
                 "the policy's scores are not numbers",
             )
         })?;
-        let at = uniform(request.seed, &request.episode, request.step);
-        let taken = distribution.take(request.mode, at);
+        let taken = self.take(&distribution, logits, request);
         let sorted: Vec<&[f32]> = distribution.order.iter().map(|at| inputs[*at]).collect();
         let trace = ScorerTrace::new(temperature, STATE_COLUMNS, &sorted).encode();
         let alternatives: Vec<Alternative> = distribution
@@ -285,6 +321,18 @@ impl ScorerPolicy {
             revision: prepared.snapshot().revision,
             trace: Some(Trace::Inline(trace::FORMAT.to_owned(), trace)),
         })
+    }
+
+    fn take(&self, distribution: &Distribution, logits: &[f32], request: &DecideRequest) -> Taken {
+        let at = uniform(request.seed, &request.episode, request.step);
+        let explore = &self.runtime.serving.explore;
+        if request.mode == ServingMode::Greedy
+            && explore.share > 0.0
+            && let Some(samples) = Distribution::new(logits, explore.temperature)
+        {
+            return distribution.explore(&samples, explore.share, at);
+        }
+        distribution.take(request.mode, at)
     }
 
     /// Logits of the actions of a trace, in the order of the decision's alternatives, divided by

@@ -9,7 +9,6 @@ use burn::{
 use maestro_core::{
     MicroUsd,
     answer::AnswerKind,
-    episode::ServingMode,
     registry::{Catalogue, ImageNeed, Modality, Snapshot},
     task::{Pair, Weights},
 };
@@ -477,4 +476,35 @@ fn the_network_can_be_trained() {
     }
     let after = value(&scorer);
     assert!(after > before + 0.1, "{before} → {after}");
+}
+
+#[test]
+fn an_explored_decision_logs_the_probability_of_the_mixture() {
+    let serving = ServingConfig {
+        explore: crate::ExploreConfig {
+            share: 0.5,
+            temperature: 3.0,
+        },
+        ..ServingConfig::default()
+    };
+    let explorer = Runtime::open(DeviceSetting::Cpu, table(), serving).unwrap();
+    let (greedy, prepared) = world();
+    let explorer = ScorerPolicy::untrained(greedy.config().clone(), explorer).unwrap();
+    assert_eq!(explorer.version(), greedy.version());
+    let mut request = request("What total does the receipt state?", AnswerKind::Number, 1);
+    let first = greedy.decide(&prepared, &request).unwrap();
+    assert_eq!(first.log_prob.to_bits(), 0.0f64.to_bits());
+    let mut unusual = 0;
+    for seed in 0..200 {
+        request.seed = seed;
+        let decision = explorer.decide(&prepared, &request).unwrap();
+        assert_eq!(decision.alternatives, first.alternatives);
+        if decision.action == first.action {
+            assert!(decision.log_prob.exp() > 0.5);
+        } else {
+            unusual += 1;
+            assert!(decision.log_prob.exp() < 0.5);
+        }
+    }
+    assert!((10..100).contains(&unusual), "{unusual} of 200");
 }

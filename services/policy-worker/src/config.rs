@@ -199,6 +199,8 @@ mod tests {
         assert!(error("{batching: {max_wait_us: 1000000}}").contains("max_wait_us"));
         assert!(error("{device: gpu}").contains("gpu"));
         assert!(error("{sampling: {temperature: 0}}").contains("temperature"));
+        assert!(error("{sampling: {explore: {share: 2}}}").contains("explore.share"));
+        assert!(error("{sampling: {explore: {temperature: 0}}}").contains("explore.temperature"));
         assert!(error("{untrained: {accept_confidence: 1.5}}").contains("accept_confidence"));
     }
 }

@@ -94,6 +94,16 @@ pub enum Choice {
     AnswerText,
 }
 
+impl From<&Action> for Choice {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Invoke { pair, .. } => Self::Invoke(pair.clone()),
+            Action::Answer(Answer::Observation(step)) => Self::AnswerObservation(*step),
+            Action::Answer(Answer::Text(_)) => Self::AnswerText,
+        }
+    }
+}
+
 /// An action that could have been taken, with its probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
@@ -118,7 +128,7 @@ pub struct Decision {
     /// The action.
     pub action: Action,
     /// Natural logarithm of the probability with which the action was really taken, after masks,
-    /// temperature and cascade. 0 for a greedy decision of a deterministic policy.
+    /// temperature, cascade and exploration. 0 for a greedy decision where nothing is explored.
     pub log_prob: f64,
     /// Its probability under the policy's distribution.
     pub probability: f32,

@@ -61,7 +61,7 @@ impl World {
             episode: spec.id.clone(),
             step,
             task: Arc::clone(&spec.task),
-            history: history(steps),
+            history: PastStep::history(steps),
             remaining,
             mode: spec.mode,
             slot: spec.slot.clone(),
@@ -300,26 +300,6 @@ fn answer_of(kind: &AnswerKind, reply: &ExpertReply) -> Option<ExtractedAnswer> 
         value: found.value,
         confidence: confidence.min(found.confidence),
     })
-}
-
-/// The steps as the policy sees them.
-fn history(steps: &[Step]) -> Vec<PastStep> {
-    steps
-        .iter()
-        .filter_map(|step| {
-            let observation = step.observation.clone()?;
-            let (pair, query) = match &step.decision.action {
-                Action::Invoke { pair, query } => (Some(pair.clone()), query.clone()),
-                Action::Answer(_) => (None, String::new()),
-            };
-            Some(PastStep {
-                index: step.index,
-                pair,
-                query,
-                observation,
-            })
-        })
-        .collect()
 }
 
 pub(super) fn action_name(action: &Action) -> &'static str {
