@@ -44,6 +44,8 @@ pub enum Command {
     /// The frozen models that the local experts run on.
     #[command(subcommand)]
     Models(Models),
+    /// Train a policy by reinforcement learning on recorded calls.
+    Train(Train),
     /// Measurements.
     #[command(subcommand)]
     Bench(Bench),
@@ -364,6 +366,68 @@ pub struct Overhead {
     #[arg(long, default_value_t = 5)]
     pub warm_up: u32,
     /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What turns texts into vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Encoder {
+    /// The table that comes with the program: microseconds a text.
+    #[default]
+    Static,
+    /// The sentence encoder among the models: milliseconds a text.
+    Minilm,
+}
+
+/// `maestro train`.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Folders of recorded calls, as `maestro record` writes them, or of data sets that are known.
+    #[arg(required = true)]
+    pub data: Vec<PathBuf>,
+    /// Where the policy, its metrics and its checkpoint are written. A run that was stopped goes
+    /// on from there.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Settings, YAML.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Splits to learn from.
+    #[arg(long, value_delimiter = ',', default_value = "train")]
+    pub split: Vec<String>,
+    /// Share of the groups of tasks that are held out: the policy that does best on them is kept.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub held_out: f64,
+    /// Overrides the seed of the settings.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Overrides the iterations of the settings.
+    #[arg(long)]
+    pub iterations: Option<u64>,
+    /// Threads that replay; as many as there are cores if not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Other words for descriptions: JSON Lines of `digest` and `paraphrases`, of which the last
+    /// is kept for evaluations.
+    #[arg(long, value_name = "FILE")]
+    pub paraphrases: Option<PathBuf>,
+    /// Leave an expert out.
+    #[arg(long, value_name = "NAME")]
+    pub without_expert: Vec<String>,
+    /// Leave a skill out.
+    #[arg(long, value_name = "NAME")]
+    pub without_skill: Vec<String>,
+    /// Leave the tasks of a domain out.
+    #[arg(long, value_name = "NAME")]
+    pub without_domain: Vec<String>,
+    /// What turns texts into vectors.
+    #[arg(long, value_enum, default_value = "static")]
+    pub encoder: Encoder,
+    /// Folder of the models that `maestro models pull` fetched.
+    #[arg(long, env = "MAESTRO_MODELS")]
+    pub models: Option<PathBuf>,
+    /// Print one JSON object an iteration instead of the live view.
     #[arg(long)]
     pub json: bool,
 }

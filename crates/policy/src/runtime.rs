@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use maestro_core::registry::Snapshot;
 use maestro_models::{DeviceSetting, TextEmbedder};
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,13 @@ impl Runtime {
     /// What embeds questions and descriptions.
     pub fn embedder(&self) -> &Arc<dyn TextEmbedder> {
         &self.embedder
+    }
+
+    /// Vectors, one after the other, as a matrix on the device.
+    pub fn table(&self, vectors: Vec<f32>) -> Tensor<2> {
+        let dim = self.embedder.dim().max(1);
+        let rows = vectors.len() / dim;
+        Tensor::from_data(TensorData::new(vectors, [rows, dim]), &self.device)
     }
 
     /// Makes a snapshot ready for decisions.

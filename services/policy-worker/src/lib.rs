@@ -11,6 +11,7 @@
 
 pub mod batcher;
 pub mod config;
+pub mod learn;
 
 mod catalogues;
 mod engine;

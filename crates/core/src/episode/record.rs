@@ -104,6 +104,17 @@ impl From<&Action> for Choice {
     }
 }
 
+impl Action {
+    /// The action as an alternative names it.
+    pub fn choice(&self) -> Choice {
+        match self {
+            Self::Invoke { pair, .. } => Choice::Invoke(pair.clone()),
+            Self::Answer(Answer::Observation(step)) => Choice::AnswerObservation(*step),
+            Self::Answer(Answer::Text(_)) => Choice::AnswerText,
+        }
+    }
+}
+
 /// An action that could have been taken, with its probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {

@@ -58,7 +58,8 @@ pub struct Group {
 /// What an environment gives.
 #[derive(Clone, Debug)]
 pub struct Rollouts {
-    /// Vectors of the descriptions that the states refer to `[entries, dim]`, without autodiff.
+    /// Vectors of the descriptions that the states refer to `[entries, dim]`, without autodiff. A
+    /// later table of an environment begins with the rows of the earlier ones.
     pub entries: Tensor<2>,
     /// The groups, in the order they were asked for. A live environment may leave some out.
     pub groups: Vec<Group>,

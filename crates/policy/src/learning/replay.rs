@@ -151,12 +151,10 @@ impl ReplayEnvironment {
                 reason: "holds no task that a pair of its pool suits".to_owned(),
             });
         }
-        let rows = matrix.len() / dim.max(1);
-        let data = burn::tensor::TensorData::new(matrix, [rows, dim]);
         Ok(Self {
             worlds,
             tasks,
-            entries: Tensor::from_data(data, &runtime.device),
+            entries: runtime.table(matrix),
             scenario,
             threads: threads.max(1),
             device: runtime.device.clone(),

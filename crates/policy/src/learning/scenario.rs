@@ -88,6 +88,11 @@ impl ScenarioConfig {
         }
     }
 
+    /// The user's weights of the group of a seed: see [`GroupRequest`](super::GroupRequest).
+    pub fn weights_of(&self, seed: u64) -> Weights {
+        self.draw_weights(&mut SplitMix::keyed(&[seed, 0]))
+    }
+
     /// The user's weights of a group: accuracy alone, or with cost and latency up to as much.
     pub(super) fn draw_weights(&self, random: &mut SplitMix) -> Weights {
         if !random.chance(self.weighing) {
