@@ -46,7 +46,7 @@ pub enum Command {
     /// The frozen models that the local experts run on.
     #[command(subcommand)]
     Models(Models),
-    /// Train a policy by reinforcement learning on recorded calls.
+    /// Train a policy by reinforcement learning.
     Train(Train),
     /// Measurements.
     #[command(subcommand)]
@@ -426,6 +426,15 @@ pub struct Train {
     /// Settings, YAML.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Ask the tasks of the Maestro at this coordinator instead of replaying what is recorded.
+    #[arg(long, value_name = "URL")]
+    pub live: Option<Url>,
+    /// Slot in which the policy acts while it learns live.
+    #[arg(long, default_value = "learning")]
+    pub slot: String,
+    /// Episodes at the same time when it learns live.
+    #[arg(long, default_value_t = 16)]
+    pub concurrency: usize,
     /// Splits to learn from.
     #[arg(long, value_delimiter = ',', default_value = "train")]
     pub split: Vec<String>,

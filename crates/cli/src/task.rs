@@ -73,13 +73,18 @@ pub(crate) async fn upload_image(
     connection: &Connection,
     path: &Path,
 ) -> Result<v1::Image, CliError> {
-    let content = tokio::fs::read(path).await.map_err(CliError::file(path))?;
-    let digest = upload(connection, content.into()).await?;
+    let digest = upload_file(connection, path).await?;
     let source = Some(Source::Digest(digest.to_string()));
     Ok(v1::Image {
         source,
         ..v1::Image::default()
     })
+}
+
+/// Uploads a file unless it is there already.
+pub(crate) async fn upload_file(connection: &Connection, path: &Path) -> Result<Digest, CliError> {
+    let content = tokio::fs::read(path).await.map_err(CliError::file(path))?;
+    upload(connection, content.into()).await
 }
 
 /// Uploads content unless it is there already.

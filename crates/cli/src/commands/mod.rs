@@ -32,9 +32,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Experts(command) => experts::run(command).await,
         Command::Skills(command) => skills::run(command).await,
         Command::Models(command) => models::run(command).await,
-        Command::Train(train) => tokio::task::spawn_blocking(move || train::train(&train))
-            .await
-            .map_err(|error| CliError::start("training")(error.to_string()))?,
+        Command::Train(train) => train::train(train).await,
         Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
         Command::Bench(Bench::InstantExpert { etcd }) => bench::instant_expert(etcd).await,
         Command::Completions { shell } => {

@@ -165,7 +165,11 @@ impl LiveEnvironment {
 
     /// Makes the acting policy the slot's active one, once a version.
     async fn publish(&mut self, acting: &Acting) -> Result<(), PolicyError> {
-        if self.versions.values().any(|version| *version == acting.version) {
+        if self
+            .versions
+            .values()
+            .any(|version| *version == acting.version)
+        {
             return Ok(());
         }
         let notes = BTreeMap::from([
@@ -219,9 +223,7 @@ impl LiveEnvironment {
                 .coordinator
                 .run(task.clone(), slot, seed.max(1), self.timeout());
             match run.await {
-                Err(error)
-                    if error.is_transient() && attempt < ATTEMPTS =>
-                {
+                Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                     time::sleep(BUSY * 2u32.pow(attempt)).await;
                     attempt += 1;
                 }
@@ -246,7 +248,9 @@ impl LiveEnvironment {
                 let (known, _) = this.tasks.get(request.task)?;
                 let weights = this.scenario.weights_of(request.seed);
                 let task = this.task(known, weights).ok()?;
-                let seed = request.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let seed = request
+                    .seed
+                    .wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 match this.episode(task, seed).await {
                     Ok(record) => Some((place, record)),
                     Err(error) => {
@@ -327,10 +331,7 @@ impl LiveEnvironment {
     }
 
     /// The vectors of a catalogue and where they begin in the table of all.
-    async fn catalogue(
-        &mut self,
-        digest: &Digest,
-    ) -> Result<(Arc<Embeddings>, u32), PolicyError> {
+    async fn catalogue(&mut self, digest: &Digest) -> Result<(Arc<Embeddings>, u32), PolicyError> {
         if let Some((embeddings, first)) = self.catalogues.get(digest) {
             return Ok((Arc::clone(embeddings), *first));
         }

@@ -37,7 +37,9 @@ pub(super) fn add_episode(
             .rows
             .iter()
             .position(|row| row.choice == taken)
-            .ok_or(PolicyError::Trace("the action taken is not among its alternatives"))?;
+            .ok_or(PolicyError::Trace(
+                "the action taken is not among its alternatives",
+            ))?;
         decisions.push(Decided {
             state: group.states.len() + seen.len(),
             action,

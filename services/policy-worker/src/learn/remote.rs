@@ -11,7 +11,9 @@ use maestro_proto::v1::{
     self, episode_service_client::EpisodeServiceClient,
     policy_admin_service_client::PolicyAdminServiceClient,
 };
-use maestro_rpc::{BlobClientConfig, ChannelPool, MAX_MESSAGE_BYTES, PoolConfig, RemoteBlobs, from_status};
+use maestro_rpc::{
+    BlobClientConfig, ChannelPool, MAX_MESSAGE_BYTES, PoolConfig, RemoteBlobs, from_status,
+};
 use maestro_wire::{EpisodeEvent, FromProto, ToProto};
 use tonic::{Request, transport::Channel};
 use url::Url;
