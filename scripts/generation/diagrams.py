@@ -263,7 +263,9 @@ def marked_letter(random: Random) -> Drawing:
 
 
 def route_map(random: Random) -> Drawing:
-    drawn = routes.route_map(random, list(COLOURS.values()))
+    # Names are black: lines are not.
+    colours = [code for name, code in COLOURS.items() if name not in ("black", "grey")]
+    drawn = routes.route_map(random, colours)
     return Drawing(drawn.sheet, drawn.wordings, "integer", str(drawn.count))
 
 

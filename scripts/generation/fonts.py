@@ -1,4 +1,4 @@
-"""The fonts that everything is written in: the DejaVu families, which Debian installs by default."""
+"""The fonts that everything is written in: the DejaVu families (Debian: fonts-dejavu)."""
 
 from pathlib import Path
 

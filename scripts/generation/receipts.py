@@ -21,7 +21,7 @@ MOST_PIXELS = 1000
 CLEAN = 0.25
 
 TOTAL_WORDINGS = [
-    "What does this receipt come to, all told?",
+    "What is the total that this receipt comes to?",
     "Which amount is the final one to pay here?",
     "State the total on this till slip.",
     "How much money did this purchase take?",
@@ -68,6 +68,7 @@ OWNERS = (
     "Kestrel Larkspur Merriwick Northgate Oakhurst Pemberley Quillon Rosedale Silverton Thornbury "
     "Umberto Vandermeer Wetherby Yarrow Zimmer Ashdown Brightwell Cobblestone Driftwood Emberly"
 ).split()
+INITIALS = "ABCDEFGHJKLMNPRSTW"
 TRADES = (
     "Bakery;Hardware;Pharmacy;Stationery;Book Store;Garden Centre;Trading;Supermarket;Cafe;"
     "Electrical;Mini Market;Restaurant;Kitchen;Enterprise;Sports Shop;Fish Market;Music House;"
@@ -158,7 +159,7 @@ def company(random: Random) -> str:
         f"{owner}'s {trade}",
         f"{owner}-{pick(random, OWNERS)} {trade}",
         f"{trade} {owner}",
-        f"{pick(random, 'ABCDEFGHJKLMNPRSTW')}.{pick(random, 'ABCDEFGHJKLMNPRSTW')}. {owner} {trade}",
+        f"{pick(random, INITIALS)}.{pick(random, INITIALS)}. {owner} {trade}",
         f"{owner} {trade} ({pick(random, TOWNS)})",
     ]
     name = f"{pick(random, patterns)} {form}".strip()

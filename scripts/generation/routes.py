@@ -19,17 +19,22 @@ Node = tuple[int, int]
 LATTICE = 15
 # Terminals of a station, side by side.
 PORTS = 3
-NAMES = "ABCDEFGHKLMNPRSTUVWXYZ"
+LETTERS = list("ABCDEFGHKLMNPRSTUVWXYZ")
+WORDS = "Elm Mill Fort Quay Dome Arch Bell Cove Dale Firth Glen Hope Kirk Lake Moor Park Reed".split()
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 @dataclass(frozen=True)
 class Station:
-    """A station at a side of the map: its terminals and where its name stands, beyond them."""
+    """A station at a side of the map: its terminals and where its name stands, beyond them.
+
+    The label is a place on the lattice and Pillow's anchor of the text there.
+    """
 
     name: str
     ports: list[Node]
     label: tuple[float, float]
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,10 @@ class Lattice:
     """Which crossings are taken, and in which direction a route goes straight through them."""
 
     straight: dict[Node, int | None] = field(default_factory=dict)
-    ports: set[Node] = field(default_factory=set)
 
     def may_enter(self, node: Node) -> bool:
-        inside = all(0 <= part < LATTICE for part in node)
-        return inside and node not in self.ports
+        """Only inside: so every route leaves its terminals at a right angle to the side."""
+        return all(0 < part < LATTICE - 1 for part in node)
 
     def may_cross(self, node: Node, before: int, after: int) -> bool:
         """Whether a route that comes in one direction may leave in another (indices)."""
@@ -72,17 +76,18 @@ def direction(start: Node, end: Node) -> int:
 
 def stations(random: Random) -> list[Station]:
     """Four stations, one a side, at a random place along it."""
-    names = [NAMES[place] for place in random.permutation(len(NAMES))[:4]]
+    names = LETTERS if chance(random, 0.4) else WORDS
+    order = random.permutation(len(names))
     found = []
-    for side, name in enumerate(names):
-        first = whole(random, 2, LATTICE - 2 * PORTS - 1)
-        places = [first + 2 * port for port in range(PORTS)]
-        edge, outside = (0, -1.4) if side < 2 else (LATTICE - 1, LATTICE + 0.4)
-        flip = side % 2 == 1
-        ports = [(edge, place) if flip else (place, edge) for place in places]
-        middle = first + PORTS - 1
-        label = (outside, middle) if flip else (middle, outside)
-        found.append(Station(name, ports, label))
+    for side, anchor in enumerate(("mb", "rm", "mt", "lm")):
+        first = whole(random, 2, LATTICE - PORTS - 2)
+        places = [first + port for port in range(PORTS)]
+        edge, outside = (0, -0.8) if side < 2 else (LATTICE - 1, LATTICE - 0.2)
+        upright = side % 2 == 1
+        ports = [(edge, place) if upright else (place, edge) for place in places]
+        middle = first + (PORTS - 1) / 2
+        label = (outside, middle) if upright else (middle, outside)
+        found.append(Station(names[order[side]], ports, label, anchor))
     return found
 
 
@@ -101,8 +106,10 @@ def cheapest_path(random: Random, lattice: Lattice, start: Node, end: Node) -> l
             following = (node[0] + step[0], node[1] + step[1])
             if following != end and not lattice.may_enter(following):
                 continue
-            if heading >= 0 and (after == heading ^ 1 or not lattice.may_cross(node, heading, after)):
-                continue
+            if heading >= 0:
+                back = after == heading ^ 1
+                if back or not lattice.may_cross(node, heading, after):
+                    continue
             turn = 0.8 if heading not in (-1, after) else 0.0
             total = spent + 1.0 + turn + float(random.random())
             if total < cost.get((following, after), float("inf")):
@@ -125,7 +132,7 @@ def walked_back(
 def planned(random: Random) -> tuple[list[Station], list[tuple[int, int, list[Node]]]]:
     """Stations, and routes as (one station, the other, path)."""
     places = stations(random)
-    lattice = Lattice(ports={port for station in places for port in station.ports})
+    lattice = Lattice()
     free = [list(station.ports) for station in places]
     routes = []
     for _ in range(whole(random, 3, 6)):
@@ -147,17 +154,18 @@ def planned(random: Random) -> tuple[list[Station], list[tuple[int, int, list[No
 
 
 def asked_pair(random: Random, routes: list[tuple[int, int, list[Node]]]) -> tuple[int, int]:
-    """Mostly a pair that is joined, as most pairs are not."""
+    """Mostly a pair that is joined, as most pairs are not; both have some route at least."""
     if chance(random, 0.85):
         return pick(random, routes)[:2]
-    first, second = sorted(int(place) for place in random.permutation(4)[:2])
-    return first, second
+    served = sorted({station for route in routes for station in route[:2]})
+    first, second = sorted(int(place) for place in random.permutation(len(served))[:2])
+    return served[first], served[second]
 
 
 def route_map(random: Random, colours: list[str]) -> RouteMap:
     places, routes = planned(random)
     side = whole(random, 420, 800)
-    margin = 0.12 * side
+    margin = 0.19 * side
     step = (side - 2 * margin) / (LATTICE - 1)
     board = Sheet(side, side)
 
@@ -165,11 +173,13 @@ def route_map(random: Random, colours: list[str]) -> RouteMap:
         return margin + place[0] * step, margin + place[1] * step
 
     width = step * float(random.uniform(0.16, 0.3))
+    face = pick(random, [fonts.SANS, fonts.SERIF, fonts.MONO])[0]
     order = random.permutation(len(colours))
     for (_, _, path), colour in zip(routes, order, strict=False):
         board.line([at(node) for node in path], colours[colour], width)
     for station in places:
-        board.text(at(station.label), station.name, fonts.SANS[0], 0.05 * side, "black", "mm")
+        size = side * (0.07 if len(station.name) == 1 else 0.045)
+        board.text(at(station.label), station.name, face, size, "black", station.anchor)
     first, second = asked_pair(random, routes)
     count = sum((a, b) == (first, second) for a, b, _ in routes)
     names = (places[first].name, places[second].name)
