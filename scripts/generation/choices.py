@@ -27,7 +27,7 @@ Which of these is a fruit?|pear|carrot|onion|potato
 What do you need to unlock a door?|key|fork|kettle|stamp
 Who treats sick animals?|veterinarian|carpenter|librarian|cashier
 Which is the largest of these?|whale|cat|mouse|sparrow
-What happens to water at one hundred degrees Celsius at sea level?|it boils|it freezes|it turns to stone|it glows
+What happens to water at one hundred degrees Celsius?|it boils|it freezes|it rusts|it glows
 Which one is used to measure temperature?|thermometer|ruler|scales|compass
 In which room is food usually cooked?|kitchen|bedroom|garage|cellar
 Which metal is attracted by a magnet?|iron|gold|copper|aluminium
@@ -39,7 +39,7 @@ How many days has a leap year?|366|365|364|360
 Which instrument has black and white keys?|piano|drum|flute|trumpet
 What does a caterpillar turn into?|butterfly|spider|worm|snail
 Which of these burns easily?|dry straw|wet clay|steel|brick
-Your friend is crying. What is the kindest thing to do?|comfort them|laugh at them|walk away|switch off the light
+Your friend is crying. What is kindest?|comfort them|laugh at them|walk away|switch off the light
 What would you take along on a rainy day?|umbrella|sunglasses|fan|sledge
 Which shape has three sides?|triangle|square|circle|pentagon
 What do you call frozen water?|ice|steam|fog|dew
@@ -67,8 +67,8 @@ If today is Monday, which day is tomorrow?|Tuesday|Sunday|Friday|Wednesday
 What is the opposite of heavy?|light|large|strong|dark
 Which of these would sink in a pond?|a stone|a cork|a leaf|a feather
 What is the usual use of a wallet?|holding money|cooking soup|digging holes|drying hair
-Why do people put on coats in January in Norway?|to stay warm|to swim better|to see in the dark|to taste food
-What is left when a candle has burned all night?|a stub of wax|a bigger candle|a glass of juice|a new wick of gold
+Why do people wear coats in January in Norway?|to stay warm|to swim better|to see further
+What is left of a candle that burned all night?|a stub of wax|a bigger candle|a glass of juice
 Which of these must be plugged in to work?|a toaster|a hairbrush|a candle|a spade
 What would make a bicycle hard to ride?|a flat tyre|a bell|a new lamp|a clean frame
 Which is the longest time?|a decade|a minute|a week|an hour

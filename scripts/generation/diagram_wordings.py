@@ -16,7 +16,7 @@ CROSSINGS = [
 ]
 GRIDS = [
     "Report this table as rows,columns.",
-    "How many rows and columns has the grid? Write them as rows,columns.",
+    "How many rows has the grid, how many columns? Write them as rows,columns.",
     "Grid size, please: rows, a comma, columns.",
     "The table in the picture: what is its row count and what its column count (row count first)?",
     "Measure the grid. Answer in the form rows,columns.",
@@ -74,7 +74,7 @@ MARKED_LETTERS = [
     "Which letter has a line drawn around it?",
     "What is the letter inside the mark?",
     "A letter of this word is enclosed. Name it.",
-    "Read the encircled letter.",
+    "Read out the encircled letter.",
     "Tell me which character was highlighted with an outline.",
     "One character stands in a frame of another colour; which letter is it?",
     "The outlined letter of the word is which?",

@@ -77,12 +77,14 @@ def rest_divisible(random: Random) -> tuple[int, int, int]:
 
 TEMPLATES = [
     Template(
-        "{name} has {a} {thing} and gets {b} more from {other}. How many {thing} does {name} own then?",
+        "{name} has {a} {thing} and gets {b} more from {other}. How many {thing} does {name} "
+        "own then?",
         free((12, 90), (5, 60)),
         lambda a, b, c: a + b,
     ),
     Template(
-        "Out of {a} {thing} in a drawer, {name} hands {b} to {other}. How many remain in the drawer?",
+        "Out of {a} {thing} in a drawer, {name} hands {b} to {other}. How many remain in the "
+        "drawer?",
         falling,
         lambda a, b, c: a - b,
     ),
@@ -102,19 +104,20 @@ TEMPLATES = [
         lambda a, b, c: a - b,
     ),
     Template(
-        "A bus sets off with {a} people. {b} step out at the harbour and {c} at the mill. How many are "
-        "still on it?",
+        "A bus sets off with {a} people. {b} step out at the harbour and {c} at the mill. How "
+        "many are still on it?",
         falling,
         lambda a, b, c: a - b - c,
     ),
     Template(
-        "Each of {a} shelves holds {b} jars, and {c} jars stand on the floor. How many jars are there?",
+        "Each of {a} shelves holds {b} jars, and {c} jars stand on the floor. How many jars are"
+        " there?",
         free((3, 12), (6, 20), (2, 15)),
         lambda a, b, c: a * b + c,
     ),
     Template(
-        "{name} buys {a} notebooks at {b} crowns each and pays {c} crowns for a pen. What does it all "
-        "cost in crowns?",
+        "{name} buys {a} notebooks at {b} crowns each and pays {c} crowns for a pen. What does "
+        "it all cost in crowns?",
         free((2, 9), (3, 14), (2, 12)),
         lambda a, b, c: a * b + c,
     ),
@@ -125,8 +128,8 @@ TEMPLATES = [
         lambda a, b, c: a // b + c,
     ),
     Template(
-        "A rope of {a} metres loses {b} metres at its worn end. The rest is cut into {c} pieces of "
-        "one length. How long is a piece in metres?",
+        "A rope of {a} metres loses {b} metres at its worn end. The rest is cut into {c} pieces"
+        " of one length. How long is a piece in metres?",
         rest_divisible,
         lambda a, b, c: (a - b) // c,
     ),
@@ -141,26 +144,26 @@ TEMPLATES = [
         lambda a, b, c: a - b,
     ),
     Template(
-        "There were {a} ducks on the pond; {b} flew off, then {c} others landed. How many ducks swim "
-        "there?",
+        "There were {a} ducks on the pond; {b} flew off, then {c} others landed. How many ducks"
+        " swim there?",
         falling,
         lambda a, b, c: a - b + c,
     ),
     Template(
-        "{name} earns {a} crowns an hour and works {b} hours. {c} crowns go to the tram. How many "
-        "crowns are kept?",
+        "{name} earns {a} crowns an hour and works {b} hours. {c} crowns go to the tram. How "
+        "many crowns are kept?",
         free((9, 25), (3, 9), (3, 12)),
         lambda a, b, c: a * b - c,
     ),
     Template(
-        "In the morning {a} visitors came to the museum and in the afternoon {b}. How many came that "
-        "day?",
+        "In the morning {a} visitors came to the museum and in the afternoon {b}. How many came"
+        " that day?",
         free((40, 400), (40, 400)),
         lambda a, b, c: a + b,
     ),
     Template(
-        "A baker shapes {a} rolls and burns {b}. The good ones are split fairly among {c} cafes. How "
-        "many rolls reach each?",
+        "A baker shapes {a} rolls and burns {b}. The good ones are split fairly among {c} "
+        "cafes. How many rolls reach each?",
         rest_divisible,
         lambda a, b, c: (a - b) // c,
     ),
@@ -170,56 +173,56 @@ TEMPLATES = [
         lambda a, b, c: a + b,
     ),
     Template(
-        "A cyclist covers {a} km on each of {b} days and {c} km on the last one. How long was the tour "
-        "in km?",
+        "A cyclist covers {a} km on each of {b} days and {c} km on the last one. How long was "
+        "the tour in km?",
         free((25, 70), (2, 7), (10, 60)),
         lambda a, b, c: a * b + c,
     ),
     Template(
-        "{a} children and {b} adults go by boat. A boat seats {c}, and all are full. How many boats "
-        "set out?",
+        "{a} children and {b} adults go by boat. A boat seats {c}, and all are full. How many "
+        "boats set out?",
         shared_sum,
         lambda a, b, c: (a + b) // c,
     ),
     Template(
-        "A tank contains {a} litres. A farmer draws {b} buckets of {c} litres. How many litres stay "
-        "in the tank?",
+        "A tank contains {a} litres. A farmer draws {b} buckets of {c} litres. How many litres "
+        "stay in the tank?",
         free((200, 400), (4, 12), (8, 15)),
         lambda a, b, c: a - b * c,
     ),
     Template(
-        "{name} sold {a} {thing} on Friday and {b} times as many on Saturday. How many did {name} sell "
-        "on Saturday?",
+        "{name} sold {a} {thing} on Friday and {b} times as many on Saturday. How many did "
+        "{name} sell on Saturday?",
         free((6, 30), (2, 6)),
         lambda a, b, c: a * b,
     ),
     Template(
-        "One ticket is {a} crowns; {name} orders {b}. The group coupon takes {c} crowns off. What is "
-        "the price in crowns?",
+        "One ticket is {a} crowns; {name} orders {b}. The group coupon takes {c} crowns off. "
+        "What is the price in crowns?",
         free((6, 20), (3, 9), (4, 15)),
         lambda a, b, c: a * b - c,
     ),
     Template(
-        "A gardener plants {a} bulbs in {b} beds, the same in every bed. How many bulbs does one bed "
-        "get?",
+        "A gardener plants {a} bulbs in {b} beds, the same in every bed. How many bulbs does "
+        "one bed get?",
         divisible,
         lambda a, b, c: a // b,
     ),
     Template(
-        "{name} weighed {a} kg of plums, {b} kg of pears and {c} kg of figs. What is their weight "
-        "together in kg?",
+        "{name} weighed {a} kg of plums, {b} kg of pears and {c} kg of figs. What is their "
+        "weight together in kg?",
         free((3, 40), (3, 40), (3, 40)),
         lambda a, b, c: a + b + c,
     ),
     Template(
-        "The theatre has {a} seats, {b} of them taken by the school and {c} by the club. How many "
-        "seats are free?",
+        "The theatre has {a} seats, {b} of them taken by the school and {c} by the club. How "
+        "many seats are free?",
         falling,
         lambda a, b, c: a - b - c,
     ),
     Template(
-        "A film begins {a} minutes after the doors open and lasts {b} minutes. How many minutes after "
-        "opening does it end?",
+        "A film begins {a} minutes after the doors open and lasts {b} minutes. How many minutes"
+        " after opening does it end?",
         free((10, 45), (70, 150)),
         lambda a, b, c: a + b,
     ),
@@ -229,32 +232,32 @@ TEMPLATES = [
         lambda a, b, c: a - b,
     ),
     Template(
-        "From {a} metres of cloth a tailor makes coats of {b} metres each. How many coats is the cloth "
-        "good for?",
+        "From {a} metres of cloth a tailor makes coats of {b} metres each. How many coats is "
+        "the cloth good for?",
         divisible,
         lambda a, b, c: a // b,
     ),
     Template(
-        "{name} walks {a} steps to the well and back again, {b} times a day. How many steps is that "
-        "a day?",
+        "{name} walks {a} steps to the well and back again, {b} times a day. How many steps is "
+        "that a day?",
         free((40, 200), (2, 6)),
         lambda a, b, c: 2 * a * b,
     ),
     Template(
-        "Before lunch {name} picked {a} {thing}, after lunch {b}. {c} of them were given to {other}. "
-        "How many does {name} keep?",
+        "Before lunch {name} picked {a} {thing}, after lunch {b}. {c} of them were given to "
+        "{other}. How many does {name} keep?",
         free((25, 60), (20, 50), (5, 30)),
         lambda a, b, c: a + b - c,
     ),
     Template(
-        "A florist ties {a} bunches of {b} tulips and has {c} tulips over. With how many tulips did "
-        "the florist begin?",
+        "A florist ties {a} bunches of {b} tulips and has {c} tulips over. With how many tulips"
+        " did the florist begin?",
         free((4, 14), (5, 12), (1, 4)),
         lambda a, b, c: a * b + c,
     ),
     Template(
-        "{name} saved {a} crowns. A lamp costs {b} crowns and a mat {c}. How many crowns are left "
-        "after both are bought?",
+        "{name} saved {a} crowns. A lamp costs {b} crowns and a mat {c}. How many crowns are "
+        "left after both are bought?",
         falling,
         lambda a, b, c: a - b - c,
     ),
@@ -269,8 +272,8 @@ TEMPLATES = [
         lambda a, b, c: a - b,
     ),
     Template(
-        "{name} and {other} divide {a} {thing} with others, {b} people in all, everybody alike. "
-        "{name} then loses {c}. How many has {name} left?",
+        "{name} and {other} divide {a} {thing} with others, {b} people in all, everybody alike."
+        " {name} then loses {c}. How many has {name} left?",
         fair_share,
         lambda a, b, c: a // b - c,
     ),

@@ -20,7 +20,9 @@ LATTICE = 15
 # Terminals of a station, side by side.
 PORTS = 3
 LETTERS = list("ABCDEFGHKLMNPRSTUVWXYZ")
-WORDS = "Elm Mill Fort Quay Dome Arch Bell Cove Dale Firth Glen Hope Kirk Lake Moor Park Reed".split()
+WORDS = (
+    "Elm Mill Fort Quay Dome Arch Bell Cove Dale Firth Glen Hope Kirk Lake Moor Park Reed".split()
+)
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 

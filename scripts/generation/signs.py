@@ -26,16 +26,18 @@ WORDINGS = [
     "Give the wording of this notice.",
 ]
 TEXTS = (
-    "NO ENTRY;Fresh Eggs;Please Ring Twice;Wet Paint;Room 214;Mind the Gap;Lost Property;Platform 9;"
-    "Staff Only;Ticket Office;Open until 8;Beware of the Goat;Honey for Sale;Bicycle Repair;"
-    "Quiet Please;Pull to Open;Push;Fragile;This Side Up;Keep Refrigerated;Blackberry Jam;"
-    "Do Not Bend;Exit;Car Park Full;Slow Down;School Crossing;North Pier;Boat Hire;Harbour View;"
-    "Library Closed;Waiting Room;First Floor;Reception;Meeting Room B;Cloakroom;No Smoking;"
-    "Trespassers Welcome;Garden Open Today;Hot Soup;Best Before June;Cherry Lane;Mill Street;"
-    "Old Bakery;The Green Lantern;Sunday Market;Piano Lessons;Free Kittens;Ice Cold Lemonade;"
-    "Danger Deep Water;Private Road;Dogs on Leads;Turn Left;Ferry Terminal;Gate 17;Baggage Claim;"
-    "Last Order 9 pm;Handle with Care;Two for One;Second Hand Books;Watch Your Step;Fire Door;"
-    "Assembly Point;Deliveries at Rear;Poison Ivy;Apple Orchard;Wild Garlic;Toll Bridge;Low Ceiling"
+    "NO ENTRY;Fresh Eggs;Please Ring Twice;Wet Paint;Room 214;Mind the Gap;Lost Property;"
+    " Platform 9;Staff Only;Ticket Office;Open until 8;Beware of the Goat;Honey for Sale;"
+    "Bicycle Repair;Quiet Please;Pull to Open;Push;Fragile;This Side Up;"
+    "Keep Refrigerated;Blackberry Jam;Do Not Bend;Exit;Car Park Full;Slow Down;"
+    "School Crossing;North Pier;Boat Hire;Harbour View;Library Closed;Waiting Room;"
+    "First Floor;Reception;Meeting Room B;Cloakroom;No Smoking;Trespassers Welcome;"
+    "Garden Open Today;Hot Soup;Best Before June;Cherry Lane;Mill Street;Old Bakery;"
+    "The Green Lantern;Sunday Market;Piano Lessons;Free Kittens;Ice Cold Lemonade;"
+    "Danger Deep Water;Private Road;Dogs on Leads;Turn Left;Ferry Terminal;Gate 17;"
+    "Baggage Claim;Last Order 9 pm;Handle with Care;Two for One;Second Hand Books;"
+    "Watch Your Step;Fire Door;Assembly Point;Deliveries at Rear;Poison Ivy;Apple Orchard;"
+    " Wild Garlic;Toll Bridge;Low Ceiling"
 ).split(";")
 # Ink and board.
 COLOURS = [
