@@ -5,20 +5,18 @@ Needs Pillow, NumPy and the DejaVu fonts. Everything is invented here: shops, pr
 problems. One seed, so that a second run writes the same pictures.
 """
 
-import itertools
 import json
 import math
 from pathlib import Path
 
 import numpy
+from drawing.sheet import Sheet, crossings
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "demo"
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 SEED = 20261
-# Diagrams are drawn this many times larger and reduced, which smooths their edges.
-OVERSAMPLING = 4
 
 
 # Receipts
@@ -159,56 +157,12 @@ def receipts(random: numpy.random.Generator) -> list[dict]:
 # Diagrams
 
 
-class Sheet:
-    """A white drawing board whose coordinates are final pixels."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.size = (width, height)
-        self.image = Image.new("RGB", (width * OVERSAMPLING, height * OVERSAMPLING), "white")
-        self.draw = ImageDraw.Draw(self.image)
-
-    @staticmethod
-    def scaled(values: list[float]) -> list[float]:
-        return [value * OVERSAMPLING for value in values]
-
-    def line(self, points: list[tuple[float, float]], colour: str, width: int) -> None:
-        scaled = [tuple(self.scaled(list(point))) for point in points]
-        self.draw.line(scaled, fill=colour, width=width * OVERSAMPLING, joint="curve")
-
-    def circle(self, x: float, y: float, radius: float, **style) -> None:
-        box = self.scaled([x - radius, y - radius, x + radius, y + radius])
-        if "width" in style:
-            style["width"] *= OVERSAMPLING
-        self.draw.ellipse(box, **style)
-
-    def square(self, x: float, y: float, side: float, colour: str, width: int) -> None:
-        box = self.scaled([x, y, x + side, y + side])
-        self.draw.rectangle(box, outline=colour, width=width * OVERSAMPLING)
-
-    def save(self, path: str) -> None:
-        image = self.image.resize(self.size, Image.Resampling.LANCZOS)
-        image.quantize(64, dither=Image.Dither.NONE).save(FOLDER / path, optimize=True)
-
-
-def crossings(first: list[tuple[float, float]], second: list[tuple[float, float]]) -> int:
-    """How many pairs of segments of two polylines properly cross."""
-
-    def side(a, b, c) -> float:
-        return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-
-    return sum(
-        side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
-        for a, b in itertools.pairwise(first)
-        for c, d in itertools.pairwise(second)
-    )
-
-
 def diagrams() -> list[dict]:
     tasks = []
 
     def add(name: str, sheet: Sheet, question: str, answer_kind: str, answer: str) -> None:
         path = f"images/diagram-{name}.png"
-        sheet.save(path)
+        sheet.save(FOLDER / path)
         tasks.append(task(f"diagram-{name}", "diagram", question, [path], answer_kind, answer))
 
     sheet = Sheet(560, 420)

@@ -57,7 +57,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
             files(&path, found);
         } else if path
             .extension()
-            .is_some_and(|e| ["md", "yaml", "jsonl"].iter().any(|x| e == *x))
+            .is_some_and(|e| ["md", "yaml", "jsonl", "py"].iter().any(|x| e == *x))
         {
             found.push(path);
         }
@@ -73,6 +73,8 @@ fn descriptions_rules_and_paraphrases_share_no_run_with_recorded_prompts() {
         "services/expert-worker/experts",
         "tests/paraphrases",
         "demo",
+        "training",
+        "scripts/generation",
     ] {
         files(&root().join(folder), &mut texts);
     }

@@ -1,0 +1,1 @@
+"""Drawing boards for the pictures that this project invents."""

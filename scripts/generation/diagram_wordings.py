@@ -1,0 +1,118 @@
+"""How the questions about diagrams are put. Every fourth wording is for validation only."""
+
+CROSSINGS = [
+    "How many crossings do the {first} line and the {second} line make?",
+    "Count where the {first} line runs through the {second} one.",
+    "A {first} and a {second} line are plotted; in how many spots do they intersect?",
+    "State the number of intersections of {first} with {second}.",
+    "How many times does {second} cross {first}?",
+    "Trace the {second} line: how many crossings with the {first} one do you pass?",
+    "Give me the crossing count of these two paths, {first} and {second}.",
+    "The two polylines, {second} and {first}: how many common points?",
+    "In how many places does the {second} path cut the {first} path?",
+    "Number of points that belong to both the {first} and the {second} line?",
+    "Do the lines intersect, and how many times? A figure, please.",
+    "Check the plot: what is the amount of {first}/{second} intersections?",
+]
+GRIDS = [
+    "Report this table as rows,columns.",
+    "How many rows has the grid, how many columns? Write them as rows,columns.",
+    "Grid size, please: rows, a comma, columns.",
+    "The table in the picture: what is its row count and what its column count (row count first)?",
+    "Measure the grid. Answer in the form rows,columns.",
+    "I want this table's dimensions, its rows before its columns, with a comma.",
+    "Say how many rows, then how many columns of cells were drawn.",
+    "What are the numbers of rows and of columns of this ruled table, in this order?",
+    "Count cells downwards for the rows and sideways for the columns; reply rows,columns.",
+    "Rows and columns of the table? Two numbers with a comma.",
+    "Describe the grid by two figures: rows first and columns second.",
+    "Give rows,columns for the grid shown.",
+]
+NESTED_SQUARES = [
+    "How many squares sit one within another?",
+    "Count all the squares of this figure.",
+    "Squares inside squares: what is their number?",
+    "From the outermost to the innermost, how many squares are there?",
+    "Tell me how many squares were drawn.",
+    "What number of nested squares does the drawing hold?",
+    "How deep is this nest of squares? Give the number of squares.",
+    "The number of square outlines in the picture, please.",
+    "Give the count of squares in this stack seen from above.",
+    "Every square encloses the next. How many of them are there?",
+    "How many square frames do you find here?",
+    "Say how many squares the figure is made of.",
+]
+TOUCHING = [
+    "Is there contact between the two circles?",
+    "Do these two round shapes touch anywhere?",
+    "Would you say the circles are touching?",
+    "Are both circles in contact with each other?",
+    "Do the circles reach each other, so that they touch?",
+    "Yes or no: the two circles touch.",
+    "Is there no gap left between the two circles, do they touch?",
+    "Does either circle touch its neighbour?",
+    "Have the two circles at least a point of contact?",
+    "Look closely: do they touch, these two circles?",
+    "Touching circles or not?",
+    "Can you see the circles touching?",
+]
+OVERLAPPING = [
+    "Is there an area that both circles cover?",
+    "Does one of the circles overlap the other?",
+    "Would you call these two circles overlapping?",
+    "Do the two round shapes have an overlap?",
+    "Yes or no: the circles overlap.",
+    "Is some region common to both circles, an overlap?",
+    "Look at the two circles. Is there overlap?",
+    "Overlapping circles or separate ones: do they overlap?",
+    "Does the drawing show circles that overlap?",
+    "Are parts of the two circles on top of each other?",
+    "Can you find an overlap of the circles?",
+    "Have the circles any overlapping part?",
+]
+MARKED_LETTERS = [
+    "Which letter has a line drawn around it?",
+    "What is the letter inside the mark?",
+    "A letter of this word is enclosed. Name it.",
+    "Read out the encircled letter.",
+    "Tell me which character was highlighted with an outline.",
+    "One character stands in a frame of another colour; which letter is it?",
+    "The outlined letter of the word is which?",
+    "Say which letter somebody marked here.",
+    "Give the one letter that is surrounded.",
+    "Which character of the word got a ring or box around it?",
+    "Somebody put a mark around a letter. What letter?",
+    "Look for the enclosed character and write it down.",
+]
+ROUTES = [
+    "How many single-coloured routes run between {start} and {end}?",
+    "Count the lines of one colour linking station {start} with station {end}.",
+    "On this map, how many coloured lines join {start} and {end} directly?",
+    "Station {start} to station {end}: how many routes keep one colour?",
+    "Number of one-colour connections from {start} to {end}, please.",
+    "How many direct routes could a rider choose between {start} and {end}?",
+    "Give the count of coloured routes with their ends at {start} and {end}.",
+    "If I stay on one colour, in how many ways can I ride the metro from {start} to {end}?",
+    "How many of the coloured metro lines have both {start} and {end} as their ends?",
+    "Between the stations {start} and {end}, what number of lines is there?",
+    "Tell me how many direct lines the map shows from {start} to {end}.",
+    "From stop {start} to stop {end}: the number of unbroken coloured lines?",
+]
+
+
+def counting(shapes: str) -> list[str]:
+    """Wordings that count shapes, named in the plural."""
+    return [
+        f"Count the {shapes} of the picture.",
+        f"What is the number of {shapes}?",
+        f"How many {shapes} does this figure consist of?",
+        f"Tell me the {shapes} count here.",
+        f"Give the number of all {shapes}, the overlapping ones too.",
+        f"I see some {shapes}. How many exactly?",
+        f"Report how many {shapes} were drawn.",
+        f"The drawing is made of {shapes}; state their number.",
+        f"{shapes.capitalize()}: how many?",
+        f"Add up the {shapes} shown.",
+        f"In total, how many {shapes} can one find in it?",
+        f"How large is this group of {shapes}? Answer with their number.",
+    ]
