@@ -3,11 +3,14 @@
 mod episodes;
 mod experts;
 mod models;
+mod policies;
 mod record;
 mod run;
 mod skills;
 mod train;
 mod up;
+
+pub(crate) use policies::{Stored, blobs};
 
 use clap::CommandFactory;
 
@@ -31,6 +34,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Record(record) => record::record(record).await,
         Command::Experts(command) => experts::run(command).await,
         Command::Skills(command) => skills::run(command).await,
+        Command::Policy(command) => policies::run(command).await,
         Command::Models(command) => models::run(command).await,
         Command::Train(train) => tokio::task::spawn_blocking(move || train::train(&train))
             .await
@@ -46,7 +50,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
 }
 
 /// Prints a value as one line of JSON.
-fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())
 }
