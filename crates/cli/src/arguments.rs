@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
 
-pub use policy::{Compare, Policy};
+pub(crate) use policy::{Compare, Policy};
 
 /// Where `maestro up` serves where nothing else is said.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Endpoint, EndpointOnly};
+use super::{Encoder, Endpoint, EndpointOnly};
 
 /// `maestro policy`. A policy is named by its digest or the first digits of it, 8 at least.
 #[derive(Debug, Subcommand)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// List the policies, newest first, and the slots that they serve in.
     List(EndpointOnly),
     /// Store the policy in a folder (`policy.json`, `policy.safetensors`) and print its digest.
@@ -43,7 +43,7 @@ pub enum Policy {
 
 /// `maestro policy compare`.
 #[derive(Debug, Args)]
-pub struct Compare {
+pub(crate) struct Compare {
     /// The policy to judge; the slot's shadow if none is named.
     #[arg(long)]
     pub candidate: Option<String>,
@@ -59,10 +59,12 @@ pub struct Compare {
     /// Judge both as policies that sample every action instead of taking the most probable one.
     #[arg(long)]
     pub sampled: bool,
-    /// Folder of the sentence encoder that the policies were made for; without it the token table
-    /// that comes with the program.
-    #[arg(long, value_name = "FOLDER")]
-    pub encoder: Option<PathBuf>,
+    /// What turns texts into vectors; that which the policies were made for.
+    #[arg(long, value_enum, default_value = "static")]
+    pub encoder: Encoder,
+    /// Folder of the models that `maestro models pull` fetched.
+    #[arg(long, env = "MAESTRO_MODELS")]
+    pub models: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -10,10 +10,12 @@ mod skills;
 mod train;
 mod up;
 
-pub(crate) use policies::{Stored, blobs};
-
 use clap::CommandFactory;
 
+pub(crate) use self::{
+    policies::{Stored, blobs},
+    train::runtime,
+};
 use crate::{
     arguments::{Arguments, Bench, Command},
     bench,

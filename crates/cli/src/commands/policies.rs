@@ -12,7 +12,10 @@ use maestro_rpc::{BlobClientConfig, RemoteBlobs};
 use maestro_wire::{FromProto, ToProto, policy_from_proto};
 use serde::Serialize;
 
-use super::print_json;
+use super::{
+    print_json,
+    train::{MANIFEST_FILE, WEIGHTS_FILE},
+};
 use crate::{
     arguments::{Endpoint, EndpointOnly, Policy},
     compare,
@@ -20,9 +23,6 @@ use crate::{
     error::CliError,
 };
 
-/// Files of a policy's folder.
-const MANIFEST: &str = "policy.json";
-const WEIGHTS: &str = "policy.safetensors";
 /// Fewest digits that name a policy.
 const PREFIX: usize = 8;
 /// Longest value of a note in a listing for people, in characters.
@@ -187,7 +187,7 @@ fn notes(manifest: &PolicyManifest) -> String {
 }
 
 async fn push(folder: &Path, endpoint: &Endpoint) -> Result<(), CliError> {
-    let path = folder.join(MANIFEST);
+    let path = folder.join(MANIFEST_FILE);
     let json = std::fs::read(&path).map_err(CliError::file(&path))?;
     let content = |reason: String| CliError::Content {
         path: path.clone(),
@@ -201,7 +201,7 @@ async fn push(folder: &Path, endpoint: &Endpoint) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
-    let path = folder.join(WEIGHTS);
+    let path = folder.join(WEIGHTS_FILE);
     let weights = Bytes::from(std::fs::read(&path).map_err(CliError::file(&path))?);
     let found = Digest::of(&weights);
     if found != manifest.weights {

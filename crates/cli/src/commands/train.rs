@@ -13,8 +13,7 @@ use maestro_models::{DeviceSetting, TextEmbedder};
 use maestro_policy::{
     NOTE_DESCRIPTIONS, Runtime, ServingConfig,
     learning::{
-        IterationMetrics, PreparedWorld, ReplayEnvironment, Rewording, Run, Trained,
-        TrainingConfig,
+        IterationMetrics, PreparedWorld, ReplayEnvironment, Rewording, Run, Trained, TrainingConfig,
     },
     manifest, manifest_content,
     replay::{Terms, World},
@@ -267,8 +266,7 @@ impl Facts {
         trained: &Trained,
         config: &TrainingConfig,
     ) -> Result<BTreeMap<String, String>, CliError> {
-        let descriptions: Vec<String> =
-            self.descriptions.iter().map(ToString::to_string).collect();
+        let descriptions: Vec<String> = self.descriptions.iter().map(ToString::to_string).collect();
         let mut notes = BTreeMap::from([
             ("training".to_owned(), "grpo".to_owned()),
             ("data".to_owned(), self.data),

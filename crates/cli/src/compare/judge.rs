@@ -1,6 +1,5 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,14 +11,13 @@ use maestro_core::{
     registry::{Catalogue, Snapshot},
     task::Pair,
 };
-use maestro_models::DeviceSetting;
 use maestro_policy::{
-    Column, EmbeddingCache, Features, PolicyError, Prepared, Runtime, ScorerPolicy, ServingConfig,
+    Column, EmbeddingCache, Features, PolicyError, Prepared, Runtime, ScorerPolicy,
     distribution::Distribution,
     parse_manifest,
     reconstruct::{logged_features, logged_trace, states},
 };
-use maestro_policy_worker::config::{EncoderSetting, UntrainedConfig};
+use maestro_policy_worker::config::UntrainedConfig;
 use maestro_rpc::RemoteBlobs;
 
 use crate::error::CliError;
@@ -86,24 +84,15 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Loads the encoder. `sampled` policies take each action with its probability, others always
-    /// the most probable one.
-    pub(super) fn open(
-        encoder: Option<PathBuf>,
+    /// `sampled` policies take each action with its probability, others always the most probable
+    /// one.
+    pub(super) fn new(
+        runtime: Runtime,
         blobs: RemoteBlobs,
         sampled: bool,
     ) -> Result<Self, CliError> {
-        let failed = |error: String| CliError::Compare(error);
-        let encoder = encoder.map_or(EncoderSetting::Static, EncoderSetting::Minilm);
-        let device = DeviceSetting::default();
-        let embedder = encoder
-            .load(device)
-            .map_err(|error| failed(error.to_string()))?;
-        let shape = UntrainedConfig::default().scorer(embedder.dim());
-        let runtime = Runtime::open(device, embedder, ServingConfig::default())
-            .map_err(|error| failed(error.to_string()))?;
-        let builtin = ScorerPolicy::untrained(shape, runtime.clone())
-            .map_err(|error| failed(error.to_string()))?;
+        let shape = UntrainedConfig::default().scorer(runtime.embedder().dim());
+        let builtin = ScorerPolicy::untrained(shape, runtime.clone())?;
         Ok(Self {
             embeddings: EmbeddingCache::new(Arc::clone(runtime.embedder())),
             blobs,

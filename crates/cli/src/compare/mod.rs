@@ -23,7 +23,7 @@ use maestro_wire::{FromProto, ToProto};
 use self::{judge::Judge, report::Comparison};
 use crate::{
     arguments,
-    commands::{Stored, blobs, print_json},
+    commands::{Stored, blobs, print_json, runtime},
     connection::{Connection, quick},
     error::CliError,
 };
@@ -66,11 +66,8 @@ pub(crate) async fn compare(arguments: arguments::Compare) -> Result<(), CliErro
         (None, None) => newest_version(episodes.iter().map(|(record, _)| record))?,
     };
 
-    let mut judge = Judge::open(
-        arguments.encoder.clone(),
-        blobs(&arguments.endpoint)?,
-        arguments.sampled,
-    )?;
+    let runtime = runtime(arguments.encoder, arguments.models.as_deref())?;
+    let mut judge = Judge::new(runtime, blobs(&arguments.endpoint)?, arguments.sampled)?;
     let active_policy = judge.needed("active", &active).await?;
     let candidate_policy = judge.needed("candidate", &candidate).await?;
     let mut judged = Vec::new();
