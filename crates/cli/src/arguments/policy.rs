@@ -6,7 +6,7 @@ use super::{Encoder, Endpoint, EndpointOnly};
 
 /// `maestro policy`. A policy is named by its digest or the first digits of it, 8 at least.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Policy {
+pub enum Policy {
     /// List the policies, newest first, and the slots that they serve in.
     List(EndpointOnly),
     /// Store the policy in a folder (`policy.json`, `policy.safetensors`) and print its digest.
@@ -43,7 +43,7 @@ pub(crate) enum Policy {
 
 /// `maestro policy compare`.
 #[derive(Debug, Args)]
-pub(crate) struct Compare {
+pub struct Compare {
     /// The policy to judge; the slot's shadow if none is named.
     #[arg(long)]
     pub candidate: Option<String>,

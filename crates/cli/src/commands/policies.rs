@@ -249,3 +249,78 @@ fn print_slot(name: &str, slot: Option<v1::PolicySlot>) -> Result<(), CliError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use maestro_core::Timestamp;
+
+    use super::*;
+
+    fn manifest(notes: &[(&str, &str)]) -> PolicyManifest {
+        PolicyManifest {
+            kind: "scorer".into(),
+            weights: Digest::of(b"weights"),
+            created_at: Timestamp::UNIX_EPOCH,
+            notes: notes
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
+        }
+    }
+
+    fn digest(begin: &str) -> Digest {
+        format!("{begin:0<64}").parse().unwrap()
+    }
+
+    fn stored() -> Stored {
+        let [a, b, c] = ["aaaaaaaa1", "aaaaaaaa2", "bbbbbbbb"].map(digest);
+        let slot = PolicySlot {
+            active: a,
+            shadow: Some(c),
+            previous: Some(b),
+        };
+        Stored {
+            policies: [a, b, c].map(|digest| (digest, manifest(&[]))).into(),
+            slots: [("default".to_owned(), slot)].into(),
+        }
+    }
+
+    #[test]
+    fn a_policy_is_named_by_enough_digits() {
+        let stored = stored();
+        assert_eq!(stored.resolve("bbbbbbbb").unwrap(), digest("bbbbbbbb"));
+        assert_eq!(stored.resolve("aaaaaaaa1").unwrap(), digest("aaaaaaaa1"));
+        let whole = Digest::of(b"built in");
+        assert_eq!(stored.resolve(&whole.to_string()).unwrap(), whole);
+        let refused = |named: &str| stored.resolve(named).unwrap_err().to_string();
+        assert!(refused("bbbbbbb").contains("too short"));
+        assert!(refused("aaaaaaaa").contains("2 policies begin"));
+        assert!(refused("cccccccc").contains("no policy begins"));
+    }
+
+    #[test]
+    fn places_say_what_a_policy_does() {
+        let stored = stored();
+        assert_eq!(stored.places(&digest("aaaaaaaa1")), ["default:active"]);
+        assert_eq!(stored.places(&digest("aaaaaaaa2")), ["default:previous"]);
+        assert_eq!(stored.places(&digest("bbbbbbbb")), ["default:shadow"]);
+    }
+
+    #[test]
+    fn only_what_people_care_for_is_shown_of_the_notes() {
+        let shown = notes(&manifest(&[
+            ("config", "{}"),
+            ("embedder", "abc"),
+            ("seed", "7"),
+            (
+                "training",
+                "a long text\nof which the middle is left out for the line",
+            ),
+        ]));
+        assert!(
+            shown.starts_with("seed=7 training=a long text of"),
+            "{shown}"
+        );
+        assert!(shown.contains(" … ") && !shown.contains('\n') && !shown.contains("config"));
+    }
+}
