@@ -82,9 +82,10 @@ evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 		--paraphrase tests/paraphrases/paraphrases.jsonl
 
 .PHONY: live
-live: setup-demo release ## Let alerts happen and fill the dashboards, with a real Prometheus
+live: setup-demo release ## Let alerts happen and fill the dashboards, with a real Prometheus: make live POLICY=folder
+	@test -n '$(POLICY)' || { echo 'usage: make live POLICY=folder (policy.json, policy.safetensors)' >&2; exit 2; }
 	command -v prometheus-alertmanager >/dev/null || { echo 'install prometheus and prometheus-alertmanager' >&2; exit 2; }
-	$(VENV)/bin/python tests/live/dashboards.py --binaries $(TARGET)/release
+	$(VENV)/bin/python tests/live/dashboards.py --policy $(POLICY) --binaries $(TARGET)/release
 	$(VENV)/bin/python tests/live/alerts.py --binaries $(TARGET)/release
 
 .PHONY: fuzz

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Every dashboard with live data: real services under load, read by Prometheus.
 
-    tests/live/dashboards.py [--binaries target/release] [--seconds 60]
+    tests/live/dashboards.py --policy FOLDER [--binaries target/release] [--seconds 60]
 
-A load of good, failing, slow and cancelled episodes runs while an expert is added. Then
+The policy in FOLDER serves, and shadows itself. A load of good, failing, slow and cancelled episodes runs while an expert is added. Then
 `scripts/check_dashboards.py` asks Prometheus for every expression of every dashboard, each of which
 must give data, and `promtool check metrics` reads the metrics of each service. Needs etcd, prometheus
 (Debian), and Python with scripts/requirements.txt, promql-parser and PyYAML.
@@ -80,9 +80,22 @@ def change_registry(binaries: Path, address: str, folder: Path, port: int) -> No
     path = folder / "added.yaml"
     path.write_text(textwrap.dedent(DESCRIPTOR.format(name="added", port=port)).replace("- ", "  ", 1))
     for words in (["add", str(path)], ["remove", "added"]):
-        command = [str(binaries / "maestro"), "experts", *words, "--endpoint", f"http://{address}"]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        maestro(binaries, address, "experts", *words)
         time.sleep(3)
+
+
+def maestro(binaries: Path, address: str, *words: str) -> str:
+    """What a command of `maestro` prints."""
+    command = [str(binaries / "maestro"), *words, "--endpoint", f"http://{address}"]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=30, text=True)
+    return done.stdout.strip()
+
+
+def activate(binaries: Path, address: str, policy: Path) -> None:
+    """Lets a policy decide, and score along beside itself."""
+    digest = maestro(binaries, address, "policy", "push", str(policy))
+    maestro(binaries, address, "policy", "activate", digest)
+    maestro(binaries, address, "policy", "activate", digest, "--shadow")
 
 
 def promtool(ports: dict[str, int]) -> None:
@@ -100,6 +113,7 @@ def promtool(ports: dict[str, int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binaries", type=Path, default=REPOSITORY / "target/release")
+    parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
     load.build_client()
@@ -111,6 +125,7 @@ def main() -> None:
         first = load.Client(address)
         until("an answer", lambda: first.ask(questions()[0], 10)[0] == "at last")
         until("the scrapes", lambda: query(ports, "sum(up)") == len(JOBS) + 1)
+        activate(arguments.binaries, address, arguments.policy)
         stop = threading.Event()
         with ThreadPoolExecutor(4) as pool:
             for number in range(4):

@@ -1,8 +1,12 @@
+mod policy;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
+
+pub(crate) use policy::{Compare, Policy};
 
 /// Where `maestro up` serves where nothing else is said.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
@@ -43,6 +47,9 @@ pub enum Command {
     /// The skills of the registry.
     #[command(subcommand)]
     Skills(Skills),
+    /// The policies of the store and the slots that they serve in.
+    #[command(subcommand)]
+    Policy(Policy),
     /// The frozen models that the local experts run on.
     #[command(subcommand)]
     Models(Models),

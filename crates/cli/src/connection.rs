@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maestro_proto::v1::{
     blob_service_client::BlobServiceClient, episode_service_client::EpisodeServiceClient,
+    policy_admin_service_client::PolicyAdminServiceClient,
     registry_service_client::RegistryServiceClient,
 };
 use maestro_rpc::{ChannelPool, MAX_MESSAGE_BYTES, PoolConfig};
@@ -31,6 +32,10 @@ impl Connection {
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
         RegistryServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn policies(&self) -> PolicyAdminServiceClient<Channel> {
+        PolicyAdminServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn blobs(&self) -> BlobServiceClient<Channel> {

@@ -58,6 +58,9 @@ pub enum CliError {
     /// The measurement could not be made.
     #[error("benchmark: {0}")]
     Bench(String),
+    /// Policies cannot be compared.
+    #[error("compare: {0}")]
+    Compare(String),
     /// The findings of a check, already printed.
     #[error("{0} error(s) found")]
     Findings(usize),

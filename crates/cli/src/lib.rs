@@ -10,6 +10,7 @@
 mod arguments;
 mod bench;
 mod commands;
+mod compare;
 mod connection;
 mod data;
 mod error;

@@ -22,6 +22,9 @@ pub(crate) const NOTE_LAYOUT: &str = "layout";
 /// Digests of the descriptions of experts and skills that a policy met in training, separated by
 /// commas. What is not among them is new to it.
 pub const NOTE_DESCRIPTIONS: &str = "descriptions";
+/// Notes that say nothing to people.
+pub const INTERNAL_NOTES: &[&str] = &[NOTE_CONFIG, NOTE_EMBEDDER, NOTE_LAYOUT, NOTE_DESCRIPTIONS];
+
 pub(crate) fn check_dim(config: &ScorerConfig, runtime: &Runtime) -> Result<(), PolicyError> {
     let dim = runtime.embedder.dim();
     if config.dim == dim {

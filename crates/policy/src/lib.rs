@@ -33,7 +33,9 @@ mod random;
 mod runtime;
 mod serving;
 
-pub use artefact::{KIND, NOTE_DESCRIPTIONS, manifest, manifest_content, parse_manifest, weights};
+pub use artefact::{
+    INTERNAL_NOTES, KIND, NOTE_DESCRIPTIONS, manifest, manifest_content, parse_manifest, weights,
+};
 pub use columns::Column;
 pub use embeddings::{EmbeddingCache, Embeddings};
 pub use error::PolicyError;

@@ -62,20 +62,15 @@ pub fn states(record: &EpisodeRecord) -> Vec<DecideRequest> {
 /// decision names, `question` is the vector of the task's question.
 ///
 /// # Errors
-/// [`PolicyError::Trace`] where the trace is missing, kept elsewhere, of another layout, or does
-/// not belong to the alternatives.
+/// As [`logged_trace`], and [`PolicyError::Trace`] where the trace does not belong to the
+/// alternatives.
 pub fn logged_features(
     request: &DecideRequest,
     decision: &Decision,
     embeddings: &Embeddings,
     question: &[f32],
 ) -> Result<Features, PolicyError> {
-    let trace = match &decision.trace {
-        Some(Trace::Inline(format, bytes)) if format == FORMAT => ScorerTrace::decode(bytes)?,
-        Some(Trace::Inline(..)) => return Err(PolicyError::Trace("it has another layout")),
-        Some(Trace::Blob(..)) => return Err(PolicyError::Trace("it is kept elsewhere")),
-        None => return Err(PolicyError::Trace("there is none")),
-    };
+    let trace = logged_trace(decision)?;
     let inputs = trace.inputs();
     if inputs.len() != decision.alternatives.len() {
         return Err(PolicyError::Trace("it has another number of actions"));
@@ -103,6 +98,19 @@ pub fn logged_features(
         question: question.to_vec(),
         rows,
     })
+}
+
+/// The trace of a decision.
+///
+/// # Errors
+/// [`PolicyError::Trace`] where it is missing, kept elsewhere, damaged or of another layout.
+pub fn logged_trace(decision: &Decision) -> Result<ScorerTrace, PolicyError> {
+    match &decision.trace {
+        Some(Trace::Inline(format, bytes)) if format == FORMAT => ScorerTrace::decode(bytes),
+        Some(Trace::Inline(..)) => Err(PolicyError::Trace("it has another layout")),
+        Some(Trace::Blob(..)) => Err(PolicyError::Trace("it is kept elsewhere")),
+        None => Err(PolicyError::Trace("there is none")),
+    }
 }
 
 fn row(

@@ -143,7 +143,7 @@ proptest! {
             let actions = possible_actions(state, live.snapshot()).unwrap();
             prop_assert_eq!(&logged, &features(state, &actions, &live, &question));
 
-            let distributions = policy.distributions(&later, std::slice::from_ref(&logged)).unwrap();
+            let distributions = policy.distributions(&later, std::slice::from_ref(&logged), 1.0).unwrap();
             let distribution = &distributions[0];
             for (rank, alternative) in step.decision.alternatives.iter().enumerate() {
                 let position = distribution.order[rank];

@@ -257,8 +257,8 @@ impl ScorerPolicy {
         Ok((values(scores.logits)?, values(scores.inputs)?))
     }
 
-    /// The distributions over the rows of each of `features`, which all refer to the catalogue of
-    /// `prepared`, in one forward pass.
+    /// The distributions at `temperature` over the rows of each of `features`, which all refer to
+    /// the catalogue of `prepared`, in one forward pass.
     ///
     /// # Errors
     /// [`PolicyError::Execution`] where the network fails or its scores are not numbers.
@@ -266,6 +266,7 @@ impl ScorerPolicy {
         &self,
         prepared: &Prepared,
         features: &[Features],
+        temperature: f32,
     ) -> Result<Vec<Distribution>, PolicyError> {
         if features.is_empty() {
             return Ok(Vec::new());
@@ -276,7 +277,6 @@ impl ScorerPolicy {
             .iter()
             .zip(logits.chunks_exact(actions))
             .map(|(features, logits)| {
-                let temperature = self.runtime.serving.temperature;
                 Distribution::new(&logits[..features.rows.len()], temperature)
                     .ok_or_else(|| PolicyError::Execution("the scores are not numbers".into()))
             })

@@ -22,6 +22,7 @@ use crate::{
     error::WorkerError,
     follower::View,
     policies::Policies,
+    shadow::{Shadow, Watched},
 };
 
 const QUEUE: Label<'static> = Label::Queue("decisions");
@@ -94,6 +95,7 @@ impl Engine {
             size: Histogram::InferenceBatchSize.handle(&[]),
             time: Histogram::InferenceDuration.handle(&[]),
             entropy: Histogram::DecisionEntropy.handle(&[]),
+            shadow: Shadow::start()?,
         };
         let thread = thread::Builder::new()
             .name("inference".into())
@@ -150,6 +152,7 @@ struct Worker {
     size: HistogramHandle,
     time: HistogramHandle,
     entropy: HistogramHandle,
+    shadow: Shadow,
 }
 
 impl Worker {
@@ -213,22 +216,36 @@ impl Worker {
                 }
             }
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                let watched = outcome.as_ref().ok().and_then(|decision| {
+                    let shadow = self.policies.shadow_of(&job.request.slot)?;
+                    Some((shadow, Watched::of(decision)?))
+                });
                 // Who has gone needs no reply.
                 let _ = job.reply.send(outcome);
+                if let Some((shadow, watched)) = watched {
+                    self.shadow.offer(shadow, &prepared, job.request, watched);
+                }
             }
         }
     }
 
     fn pass(&self, policy: &ScorerPolicy, prepared: &Prepared, jobs: &[Job]) -> Vec<Outcome> {
         let requests: Vec<&DecideRequest> = jobs.iter().map(|job| &job.request).collect();
-        // A defect that shows with one request must not take the thread with it.
-        catch_unwind(AssertUnwindSafe(|| {
-            policy.decide_batch(prepared, &requests)
-        }))
-        .unwrap_or_else(|_| {
-            tracing::error!(requests = jobs.len(), "inference panicked");
-            let failure = Failure::new(FailureKind::Unavailable, "inference failed");
-            jobs.iter().map(|_| Err(failure.clone())).collect()
-        })
+        decide_unharmed(policy, prepared, &requests)
     }
+}
+
+/// Decides requests. A defect that shows with one of them must not take the thread with it.
+pub(crate) fn decide_unharmed(
+    policy: &ScorerPolicy,
+    prepared: &Prepared,
+    requests: &[&DecideRequest],
+) -> Vec<Outcome> {
+    catch_unwind(AssertUnwindSafe(|| policy.decide_batch(prepared, requests))).unwrap_or_else(
+        |_| {
+            tracing::error!(requests = requests.len(), "inference panicked");
+            let failure = Failure::new(FailureKind::Unavailable, "inference failed");
+            requests.iter().map(|_| Err(failure.clone())).collect()
+        },
+    )
 }

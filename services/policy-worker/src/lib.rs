@@ -4,6 +4,7 @@
 //! registry ──► follower: embeds what is new ──► view ─┐
 //!          └─► loader: fetches what is active ─► policies ─┤
 //! request ──► worker: waits for a revision ──► queue ──► inference thread ──► decision
+//!                                                              └─► shadow thread ──► metrics
 //! ```
 //!
 //! - [`PolicyWorker`] is the port [`maestro_core::ports::Policy`].
@@ -19,6 +20,7 @@ mod error;
 mod follower;
 mod policies;
 mod service;
+mod shadow;
 mod worker;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

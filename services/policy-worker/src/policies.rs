@@ -25,6 +25,11 @@ const FETCH: Duration = Duration::from_secs(60);
 /// When a policy that could not be loaded is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// The slot that a request means.
+pub(crate) fn named(slot: &str) -> &str {
+    if slot.is_empty() { DEFAULT_SLOT } else { slot }
+}
+
 /// Why a policy could not be loaded.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
@@ -38,10 +43,18 @@ enum LoadError {
     CutOff,
 }
 
+/// The loaded policies of a slot.
+#[derive(Clone)]
+struct Loaded {
+    /// `None` where the registry names one that has never been loaded.
+    active: Option<Arc<ScorerPolicy>>,
+    shadow: Option<Arc<ScorerPolicy>>,
+}
+
 /// The loaded policies.
 pub(crate) struct Policies {
     builtin: Arc<ScorerPolicy>,
-    slots: ArcSwap<BTreeMap<String, Arc<ScorerPolicy>>>,
+    slots: ArcSwap<BTreeMap<String, Loaded>>,
     failures: AtomicU64,
 }
 
@@ -57,17 +70,28 @@ impl Policies {
 
     /// The policy of a slot: its active one, or the built-in one where there is none.
     pub(crate) fn of(&self, slot: &str) -> Arc<ScorerPolicy> {
-        let slot = if slot.is_empty() { DEFAULT_SLOT } else { slot };
-        let loaded = self.slots.load().get(slot).cloned();
-        loaded.unwrap_or_else(|| Arc::clone(&self.builtin))
+        let loaded = self.slots.load();
+        let active = loaded.get(named(slot)).and_then(|slot| slot.active.clone());
+        active.unwrap_or_else(|| Arc::clone(&self.builtin))
     }
 
-    /// Versions by slot.
+    /// The policy that scores along in a slot.
+    pub(crate) fn shadow_of(&self, slot: &str) -> Option<Arc<ScorerPolicy>> {
+        self.slots.load().get(named(slot))?.shadow.clone()
+    }
+
+    /// Versions by `policy.SLOT` and `shadow.SLOT`.
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
-        let version = |(slot, policy): (&String, &Arc<ScorerPolicy>)| {
-            (slot.clone(), policy.version().to_string())
+        let slots = self.slots.load();
+        let of = |kind: &'static str, select: fn(&Loaded) -> &Option<Arc<ScorerPolicy>>| {
+            slots.iter().filter_map(move |(slot, loaded)| {
+                let version = select(loaded).as_ref()?.version().to_string();
+                Some((format!("{kind}.{slot}"), version))
+            })
         };
-        self.slots.load().iter().map(version).collect()
+        of("policy", |loaded| &loaded.active)
+            .chain(of("shadow", |loaded| &loaded.shadow))
+            .collect()
     }
 
     /// Failed attempts to load a policy.
@@ -77,8 +101,11 @@ impl Policies {
 
     fn loaded(&self, version: &Digest) -> Option<Arc<ScorerPolicy>> {
         let slots = self.slots.load();
+        let of_slots = slots
+            .values()
+            .flat_map(|loaded| loaded.active.iter().chain(&loaded.shadow));
         std::iter::once(&self.builtin)
-            .chain(slots.values())
+            .chain(of_slots)
             .find(|policy| policy.version() == version)
             .cloned()
     }
@@ -109,37 +136,56 @@ impl Loader {
         }
     }
 
-    /// Loads each slot's active policy and swaps them in together; false if one could not be
-    /// loaded, whose slot keeps what it has.
+    /// Loads each slot's policies and swaps them in together; false if one could not be loaded,
+    /// in whose place the slot keeps what it has.
     pub(crate) async fn update(&self, wanted: &BTreeMap<String, PolicySlot>) -> bool {
         let mut slots = BTreeMap::new();
         let mut complete = true;
         for (name, slot) in wanted {
-            match self.policy(&slot.active).await {
-                Ok(policy) => {
-                    slots.insert(name.clone(), policy);
-                }
-                Err(error) => {
-                    complete = false;
-                    let failures = self.policies.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                    let kept = self.policies.of(name);
-                    tracing::error!(
-                        slot = name, policy = %slot.active, kept = %kept.version(), failures, %error,
-                        "the slot's policy cannot be loaded"
-                    );
-                    if let Some(kept) = self.policies.slots.load().get(name) {
-                        slots.insert(name.clone(), Arc::clone(kept));
-                    }
-                }
-            }
-        }
-        for (name, policy) in &slots {
-            if self.policies.of(name).version() != policy.version() {
-                tracing::info!(slot = name, policy = %policy.version(), "the policy is active");
-            }
+            let before = self.policies.slots.load().get(name).cloned();
+            let (active, shadow) = before.map_or((None, None), |b| (b.active, b.shadow));
+            let active = self.load(name, "active", &slot.active, active).await;
+            complete &= active.is_ok();
+            let shadow = match &slot.shadow {
+                Some(version) => self.load(name, "shadow", version, shadow).await,
+                None => Ok(None),
+            };
+            complete &= shadow.is_ok();
+            let loaded = Loaded {
+                active: active.unwrap_or_else(|kept| kept),
+                shadow: shadow.unwrap_or_else(|kept| kept),
+            };
+            slots.insert(name.clone(), loaded);
         }
         self.policies.slots.store(Arc::new(slots));
         complete
+    }
+
+    /// The policy of a version, or as the error what is kept in its place.
+    async fn load(
+        &self,
+        slot: &str,
+        part: &'static str,
+        version: &Digest,
+        kept: Option<Arc<ScorerPolicy>>,
+    ) -> Result<Option<Arc<ScorerPolicy>>, Option<Arc<ScorerPolicy>>> {
+        match self.policy(version).await {
+            Ok(policy) => {
+                if kept.is_none_or(|kept| kept.version() != version) {
+                    tracing::info!(slot, part, policy = %version, "the slot has another policy");
+                }
+                Ok(Some(policy))
+            }
+            Err(error) => {
+                let failures = self.policies.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                let serving = kept.as_ref().map(|kept| kept.version().to_string());
+                tracing::error!(
+                    slot, part, policy = %version, kept = serving, failures, %error,
+                    "the slot's policy cannot be loaded"
+                );
+                Err(kept)
+            }
+        }
     }
 
     async fn policy(&self, version: &Digest) -> Result<Arc<ScorerPolicy>, LoadError> {

@@ -1,7 +1,6 @@
 //! Decisions: waits for the registry where asked to, queues, answers in time.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -186,12 +185,7 @@ impl Policy for PolicyWorker {
 #[async_trait]
 impl Drainable for PolicyWorker {
     fn status(&self) -> ServiceStatus {
-        let mut details: BTreeMap<String, String> = self
-            .policies
-            .versions()
-            .into_iter()
-            .map(|(slot, version)| (format!("policy.{slot}"), version))
-            .collect();
+        let mut details = self.policies.versions();
         details.insert("device".into(), self.runtime.device_name().into());
         details.insert(
             "policy_load_failures".into(),

@@ -24,6 +24,7 @@ use maestro_policy_worker::{Config, DEFAULT_SLOT, Running, start};
 use maestro_registry::MemoryRegistry;
 use maestro_rpc::{ClientConfig, PolicyClient};
 use maestro_store::{ObjectBlobs, ObjectPolicies, StoreConfig};
+use maestro_telemetry::install_metrics;
 
 struct World {
     registry: MemoryRegistry,
@@ -135,6 +136,15 @@ impl World {
         self.client.decide(self.request(question)).await
     }
 
+    async fn push(&self, policy: &ScorerPolicy) -> Digest {
+        let store = ObjectPolicies::new(self.blobs.clone());
+        let weights = policy.weights().unwrap().into();
+        store
+            .push(policy.manifest().clone(), weights)
+            .await
+            .unwrap()
+    }
+
     /// Waits until the version in the default slot is `version`.
     async fn serves(&self, version: &str) {
         for _ in 0..500 {
@@ -145,6 +155,12 @@ impl World {
         }
         panic!("{version} does not serve");
     }
+}
+
+fn scorer(config: ScorerConfig) -> ScorerPolicy {
+    let table = Arc::new(StaticTable::bundled().unwrap());
+    let runtime = Runtime::open(DeviceSetting::Cpu, table, ServingConfig::default()).unwrap();
+    ScorerPolicy::untrained(config, runtime).unwrap()
 }
 
 fn chosen(decision: &Decision) -> &ExpertName {
@@ -231,16 +247,12 @@ async fn the_active_policy_is_swapped_without_dropping_a_request() {
     let mut world = world(Config::default()).await;
     world.talker().await;
     let builtin = world.client.get_policy("").await.unwrap().policy_version;
-    let table = Arc::new(StaticTable::bundled().unwrap());
-    let runtime = Runtime::open(DeviceSetting::Cpu, table, ServingConfig::default()).unwrap();
-    let config = ScorerConfig {
+    let other = scorer(ScorerConfig {
         seed: 7,
         ..ScorerConfig::new(256)
-    };
-    let other = ScorerPolicy::untrained(config, runtime).unwrap();
+    });
     let store = ObjectPolicies::new(world.blobs.clone());
-    let weights = other.weights().unwrap().into();
-    let pushed = store.push(other.manifest().clone(), weights).await.unwrap();
+    let pushed = world.push(&other).await;
     assert_eq!(pushed, *other.version());
 
     let slot = |active| PolicySlot {
@@ -303,6 +315,92 @@ async fn the_active_policy_is_swapped_without_dropping_a_request() {
         .await
         .unwrap();
     world.serves(&builtin).await;
+}
+
+/// The value of a series in the metrics of this process.
+fn metric(series: &str) -> f64 {
+    let metrics = install_metrics(None).unwrap().render();
+    let line = metrics.lines().find(|line| line.starts_with(series));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0.0)
+}
+
+#[tokio::test]
+async fn a_shadow_scores_the_same_states_and_changes_nothing() {
+    install_metrics(None).unwrap();
+    let mut world = world(Config::default()).await;
+    world.talker().await;
+    world
+        .add_skill(
+            "sum",
+            "chat",
+            "Adds up numbers and solves arithmetic problems",
+        )
+        .await;
+    // Descriptions mean nothing to it, so it takes the first skill by name.
+    let contrary = scorer(ScorerConfig {
+        similarity_scale: 0.0,
+        ..ScorerConfig::new(256)
+    });
+    let alike = scorer(ScorerConfig {
+        seed: 7,
+        ..ScorerConfig::new(256)
+    });
+    let (contrary, alike) = (world.push(&contrary).await, world.push(&alike).await);
+    let mut request = world.request("Can you answer a question about the world?");
+    request.slot = "canary".into();
+    let alone = world.client.decide(request.clone()).await.unwrap();
+
+    let mut before = None;
+    let decisions = |agreed: bool| {
+        metric(&format!(
+            "maestro_shadow_decisions_total{{slot=\"canary\",agreed=\"{agreed}\"}}"
+        ))
+    };
+    for (shadow, agrees) in [(alike, true), (contrary, false)] {
+        let slot = PolicySlot {
+            active: alone.policy_version.parse().unwrap(),
+            shadow: Some(shadow),
+            previous: None,
+        };
+        world
+            .registry
+            .set_policy("canary", before.as_ref(), &slot)
+            .await
+            .unwrap();
+        before = Some(slot);
+        let counted = decisions(agrees);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while decisions(agrees) < counted + 5.0 {
+            assert!(std::time::Instant::now() < end, "the shadow scores nothing");
+            let mut decision = world.client.decide(request.clone()).await.unwrap();
+            // Another slot is another revision of the registry.
+            decision.revision = alone.revision;
+            assert_eq!(decision, alone);
+        }
+    }
+    assert!(metric("maestro_shadow_probability_ratio_count{slot=\"canary\"}") >= 10.0);
+
+    // A shadow that cannot be loaded is in nobody's way.
+    let slot = PolicySlot {
+        active: alike,
+        shadow: Some(Digest::of(b"nothing")),
+        previous: None,
+    };
+    world
+        .registry
+        .set_policy("canary", before.as_ref(), &slot)
+        .await
+        .unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let decision = world.client.decide(request.clone()).await.unwrap();
+        assert_eq!(decision.action, alone.action);
+        if decision.policy_version == alike.to_string() {
+            break;
+        }
+        assert!(std::time::Instant::now() < end);
+    }
 }
 
 #[tokio::test]

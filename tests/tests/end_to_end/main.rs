@@ -13,6 +13,7 @@ mod cluster;
 mod command_line;
 mod observability;
 mod operations;
+mod policies;
 mod secure_etcd;
 mod skew;
 mod skills;

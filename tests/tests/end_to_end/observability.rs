@@ -7,7 +7,7 @@ use crate::client::{Installation, answer, client, installation, request};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-async fn metrics(process: &Process) -> String {
+pub(crate) async fn metrics(process: &Process) -> String {
     let url = process.metrics.clone().unwrap();
     let response = reqwest::get(url).await.unwrap();
     assert!(response.status().is_success());
@@ -15,7 +15,7 @@ async fn metrics(process: &Process) -> String {
 }
 
 /// The value of the first series whose line begins so.
-fn value(metrics: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(metrics: &str, series: &str) -> Option<f64> {
     metrics
         .lines()
         .find(|line| line.starts_with(series))

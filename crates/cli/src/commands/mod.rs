@@ -3,6 +3,7 @@
 mod episodes;
 mod experts;
 mod models;
+mod policies;
 mod record;
 mod run;
 mod skills;
@@ -11,6 +12,10 @@ mod up;
 
 use clap::CommandFactory;
 
+pub(crate) use self::{
+    policies::{Stored, blobs},
+    train::runtime,
+};
 use crate::{
     arguments::{Arguments, Bench, Command},
     bench,
@@ -31,6 +36,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Record(record) => record::record(record).await,
         Command::Experts(command) => experts::run(command).await,
         Command::Skills(command) => skills::run(command).await,
+        Command::Policy(command) => policies::run(command).await,
         Command::Models(command) => models::run(command).await,
         Command::Train(train) => train::train(train).await,
         Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
@@ -44,7 +50,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
 }
 
 /// Prints a value as one line of JSON.
-fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())
 }

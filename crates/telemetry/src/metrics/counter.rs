@@ -11,6 +11,10 @@ declare! {
             "Decisions of the policy, by action.";
         PolicyChoices => "maestro_policy_choices_total",
             "Pairs that the policy chose, by whether it met both descriptions in training (known).";
+        ShadowDecisions => "maestro_shadow_decisions_total",
+            "Decisions that a slot's shadow scored as well, by slot and whether it would have chosen the same (agreed).";
+        ShadowDropped => "maestro_shadow_dropped_total",
+            "Decisions that a slot's shadow did not score, by slot and reason.";
         CallFailures => "maestro_call_failures_total",
             "Calls to experts that failed, by expert and kind of failure (reason).";
         Retries => "maestro_retries_total",

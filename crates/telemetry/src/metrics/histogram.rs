@@ -21,6 +21,8 @@ declare! {
             "Decisions computed in one forward pass.";
         DecisionEntropy => "maestro_decision_entropy_nats",
             "Entropy of the distribution that a decision was taken from.";
+        ShadowProbability => "maestro_shadow_probability_ratio",
+            "Probability that a slot's shadow gives to the action that was taken, by slot.";
         SkillDuration => "maestro_skill_duration_seconds",
             "Time of one run of a skill, by skill and outcome.";
         SandboxRunDuration => "maestro_sandbox_run_duration_seconds",
@@ -63,6 +65,11 @@ const NATS: &[f64] = &[
     0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0,
 ];
 
+/// Fine at both ends: what is hardly ever chosen, and what nearly always is.
+const PROBABILITIES: &[f64] = &[
+    0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999,
+];
+
 const BATCH_SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 const BYTES: &[f64] = &[
@@ -95,6 +102,7 @@ impl Histogram {
             Self::RegistryPropagation => PROPAGATION_SECONDS,
             Self::InferenceBatchSize => BATCH_SIZES,
             Self::DecisionEntropy => NATS,
+            Self::ShadowProbability => PROBABILITIES,
             Self::BlobSize => BYTES,
         }
     }

@@ -35,6 +35,10 @@ pub enum Label<'a> {
     Action(&'static str),
     /// Whether something was met before: `true` or `false`.
     Known(bool),
+    /// A policy slot in the registry.
+    Slot(&'a str),
+    /// Whether two policies agree: `true` or `false`.
+    Agreed(bool),
     /// Layer of the sandbox: `landlock`, `seccomp`.
     Layer(&'static str),
     /// Version of the program.
@@ -64,6 +68,9 @@ impl Label<'_> {
             Self::Action(value) => ("action", value),
             Self::Known(true) => ("known", "true"),
             Self::Known(false) => ("known", "false"),
+            Self::Slot(value) => ("slot", value),
+            Self::Agreed(true) => ("agreed", "true"),
+            Self::Agreed(false) => ("agreed", "false"),
             Self::Layer(value) => ("layer", value),
             Self::Version(value) => ("version", value),
         }
@@ -88,12 +95,16 @@ impl Label<'_> {
             Self::Known(known) => {
                 metrics::Label::from_static_parts("known", if known { "true" } else { "false" })
             }
+            Self::Agreed(agreed) => {
+                metrics::Label::from_static_parts("agreed", if agreed { "true" } else { "false" })
+            }
             Self::Hit(hit) => {
                 metrics::Label::from_static_parts("result", if hit { "hit" } else { "miss" })
             }
             Self::Method(value)
             | Self::Expert(value)
             | Self::Skill(value)
+            | Self::Slot(value)
             | Self::Solver(value) => metrics::Label::new(self.parts().0, value.to_owned()),
         }
     }

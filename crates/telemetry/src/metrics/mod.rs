@@ -104,7 +104,7 @@ mod tests {
         for histogram in Histogram::ALL {
             let unit = histogram.name().rsplit('_').next().unwrap();
             assert!(
-                ["seconds", "bytes", "decisions", "nats"].contains(&unit),
+                ["seconds", "bytes", "decisions", "nats", "ratio"].contains(&unit),
                 "{}",
                 histogram.name()
             );
