@@ -316,8 +316,8 @@ impl Scorer {
             .reshape([requests, STATE_COLUMNS]);
         let left = (question.matmul(self.question_forms.val())
             + state.matmul(self.state_forms.val()))
-            .reshape([requests, forms, rank])
-            .swap_dims(0, 1);
+        .reshape([requests, forms, rank])
+        .swap_dims(0, 1);
         let right = table
             .matmul(self.entry_forms.val())
             .reshape([entries, forms, rank])

@@ -12,6 +12,7 @@ pub mod frontier;
 pub mod matrix;
 pub mod metrics;
 pub mod policy;
+pub mod study;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -5,8 +5,6 @@ use serde::Serialize;
 use crate::evaluation::{
     frontier::{CostRange, Point},
     matrix::{Matrix, Outcome},
-    metrics::Metrics,
-    metrics::RareExperts,
 };
 
 /// Weights of cost at which a predicting router is tried for its frontier: the score that it
@@ -56,16 +54,7 @@ impl Predictions {
     /// Its points at [`COST_WEIGHTS`].
     pub fn frontier(&self, matrix: &Matrix, range: Option<CostRange>) -> Vec<Point> {
         let span = range.map_or(f64::INFINITY, |range| range.high - range.low);
-        let point = |weight: &f64| {
-            let outcomes = self.route(matrix, weight / span);
-            Metrics::of(
-                matrix,
-                &outcomes,
-                &Default::default(),
-                &RareExperts::default(),
-            )
-            .point()
-        };
+        let point = |weight: &f64| super::point(matrix, &self.route(matrix, weight / span));
         COST_WEIGHTS.iter().map(point).collect()
     }
 }
