@@ -35,6 +35,8 @@ pub enum Command {
     List(List),
     /// Say how good an episode's answer was.
     Report(Report),
+    /// Ask every pair that suits a task, for all tasks of a folder, and write down what came of it.
+    Record(Record),
     /// The experts of the registry.
     #[command(subcommand)]
     Experts(Experts),
@@ -229,6 +231,37 @@ pub struct Report {
     /// Where the score comes from.
     #[arg(long, default_value = "user")]
     pub source: String,
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `maestro record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// Folder of tasks with known answers, of any format that Maestro reads (docs/data.md).
+    pub tasks: PathBuf,
+    /// Folder of the recording. One that was begun with the same pool is gone on with.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Only tasks of this split; may be given several times.
+    #[arg(long = "split", value_name = "SPLIT")]
+    pub splits: Vec<String>,
+    /// At most this many tasks of each domain, drawn by the seed.
+    #[arg(long, value_name = "TASKS")]
+    pub limit: Option<usize>,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Ask only pairs like this, EXPERT@SKILL with `*` for any; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pub allow: Vec<String>,
+    /// Never ask pairs like this; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pub deny: Vec<String>,
+    /// Tasks recorded at once. Latencies are recorded as they are, so ask no more of the machine
+    /// than it will have to do when it serves.
+    #[arg(long, default_value = "1")]
+    pub parallel: std::num::NonZeroUsize,
     #[command(flatten)]
     pub endpoint: Endpoint,
 }

@@ -11,8 +11,10 @@ mod arguments;
 mod bench;
 mod commands;
 mod connection;
+mod data;
 mod error;
 mod local;
+mod record;
 mod render;
 mod task;
 

@@ -68,7 +68,11 @@ pub(crate) fn options(task: &Task) -> v1::EpisodeOptions {
     }
 }
 
-async fn upload_image(connection: &Connection, path: &Path) -> Result<v1::Image, CliError> {
+/// Uploads an image file unless it is there already.
+pub(crate) async fn upload_image(
+    connection: &Connection,
+    path: &Path,
+) -> Result<v1::Image, CliError> {
     let content = tokio::fs::read(path).await.map_err(CliError::file(path))?;
     let digest = upload(connection, content.into()).await?;
     let source = Some(Source::Digest(digest.to_string()));
@@ -158,7 +162,11 @@ fn pinned(text: &str) -> Result<v1::Pair, CliError> {
     Ok(v1::Pair { expert, skill })
 }
 
-fn patterns(argument: &'static str, texts: &[String]) -> Result<Vec<v1::PairPattern>, CliError> {
+/// Patterns of pairs, `EXPERT@SKILL` with `*` for any.
+pub(crate) fn patterns(
+    argument: &'static str,
+    texts: &[String],
+) -> Result<Vec<v1::PairPattern>, CliError> {
     let any = |part: String| if part == "*" { String::new() } else { part };
     texts
         .iter()

@@ -3,6 +3,7 @@
 mod episodes;
 mod experts;
 mod models;
+mod record;
 mod run;
 mod skills;
 mod up;
@@ -26,6 +27,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Cancel(cancel) => episodes::cancel(cancel).await,
         Command::List(list) => episodes::list(list).await,
         Command::Report(report) => episodes::report(report).await,
+        Command::Record(record) => record::record(record).await,
         Command::Experts(command) => experts::run(command).await,
         Command::Skills(command) => skills::run(command).await,
         Command::Models(command) => models::run(command).await,
