@@ -52,6 +52,12 @@ pub enum CliError {
         /// Why.
         reason: String,
     },
+    /// A policy could not be trained, read or run.
+    #[error(transparent)]
+    Policy(#[from] maestro_policy::PolicyError),
+    /// The report could not be made.
+    #[error("report: {0}")]
+    Report(String),
     /// The measurement could not be made.
     #[error("benchmark: {0}")]
     Bench(String),
