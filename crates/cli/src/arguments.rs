@@ -55,6 +55,8 @@ pub enum Command {
     Models(Models),
     /// Train a policy by reinforcement learning.
     Train(Train),
+    /// Measure policies on recorded calls, beside routers that everybody knows.
+    Eval(Eval),
     /// Measurements.
     #[command(subcommand)]
     Bench(Bench),
@@ -479,4 +481,54 @@ pub struct Train {
     /// Print one JSON object an iteration instead of the live view.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `maestro eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Folders of recorded calls, as `maestro record` writes them, or of data sets that are known.
+    #[arg(required = true)]
+    pub data: Vec<PathBuf>,
+    /// A policy: a folder that `maestro train` wrote, or `untrained`. May be given several times;
+    /// folders are taken for seeds of one training, and their mean and deviation are printed too.
+    #[arg(long, value_name = "FOLDER|untrained")]
+    pub policy: Vec<String>,
+    /// Splits to measure on, pooled.
+    #[arg(long, value_delimiter = ',', default_value = "val,test")]
+    pub split: Vec<String>,
+    /// Splits that the baselines which learn may learn from.
+    #[arg(long, value_delimiter = ',', default_value = "train")]
+    pub train_split: Vec<String>,
+    /// Recorded calls of further entries, added to the measured tasks only: no baseline learns
+    /// from them. May be given several times.
+    #[arg(long, value_name = "FOLDER")]
+    pub add: Vec<PathBuf>,
+    /// Seeds of the baselines that have one.
+    #[arg(long, default_value_t = 3)]
+    pub seeds: u64,
+    /// Most decisions of a policy, the answer included.
+    #[arg(long, default_value_t = maestro_core::task::DEFAULT_STEPS)]
+    pub max_steps: u32,
+    /// One call a task, whose answer is final: the same as `--max-steps 2`.
+    #[arg(long, conflicts_with = "max_steps")]
+    pub one_call: bool,
+    /// How much the user cares for `accuracy`, `cost` and `latency`, as in `cost=0.5,latency=0.2`;
+    /// accuracy weighs 1 where it is not named.
+    #[arg(long, value_name = "NAME=WEIGHT,…")]
+    pub weights: Option<String>,
+    /// What turns texts into vectors; that of the first policy if not given.
+    #[arg(long, value_enum)]
+    pub encoder: Option<Encoder>,
+    /// Folder of the models that `maestro models pull` fetched.
+    #[arg(long, env = "MAESTRO_MODELS")]
+    pub models: Option<PathBuf>,
+    /// Leave the baselines out that take a training of their own.
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a report with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }

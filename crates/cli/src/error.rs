@@ -55,6 +55,9 @@ pub enum CliError {
     /// A policy could not be trained, read or run.
     #[error(transparent)]
     Policy(#[from] maestro_policy::PolicyError),
+    /// The report could not be made.
+    #[error("report: {0}")]
+    Report(String),
     /// The measurement could not be made.
     #[error("benchmark: {0}")]
     Bench(String),

@@ -17,6 +17,7 @@ mod error;
 mod local;
 mod record;
 mod render;
+mod report;
 mod task;
 
 pub use arguments::{Arguments, Command};

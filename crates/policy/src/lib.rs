@@ -18,6 +18,7 @@
 pub mod actions;
 pub mod distribution;
 pub mod embeddings;
+pub mod evaluation;
 pub mod features;
 pub mod learning;
 pub mod prepared;

@@ -108,6 +108,11 @@ impl Runtime {
         })
     }
 
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The device as configured.
     pub fn device_name(&self) -> &str {
         &self.device_name

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod episodes;
+mod eval;
 mod experts;
 mod models;
 mod policies;
@@ -39,6 +40,9 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Policy(command) => policies::run(command).await,
         Command::Models(command) => models::run(command).await,
         Command::Train(train) => train::train(train).await,
+        Command::Eval(eval) => tokio::task::spawn_blocking(move || eval::eval(&eval))
+            .await
+            .map_err(|error| CliError::start("evaluation")(error.to_string()))?,
         Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
         Command::Bench(Bench::InstantExpert { etcd }) => bench::instant_expert(etcd).await,
         Command::Completions { shell } => {

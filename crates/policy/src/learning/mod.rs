@@ -35,4 +35,5 @@ pub use replay::{PreparedWorld, ReplayEnvironment};
 pub use rewording::{Rewording, RewordingConfig};
 pub use run::{METRICS_FILE, Run, Trained};
 pub use scenario::ScenarioConfig;
+pub(crate) use validation::run_greedily_watched;
 pub use validation::{run_greedily, validate};

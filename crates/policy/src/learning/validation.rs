@@ -1,4 +1,8 @@
-use maestro_core::{episode::ServingMode, reward::Reward};
+use maestro_core::{
+    episode::{Choice, ServingMode},
+    reward::Reward,
+    task::Weights,
+};
 
 use super::{metrics::ValidationMetrics, replay::PreparedWorld, scenario::ScenarioConfig};
 use crate::{
@@ -25,6 +29,22 @@ pub fn run_greedily(
     runtime: &Runtime,
     absent: &Absent,
 ) -> Result<Vec<EpisodeResult>, PolicyError> {
+    run_greedily_watched(scorer, world, runtime, absent, None, &mut |_, _, _| {})
+}
+
+/// The same under other weights of the user, where some are given. `watch` is told of every
+/// decision: the task's place, the action and its probability.
+///
+/// # Errors
+/// [`PolicyError::Execution`] where the network failed.
+pub(crate) fn run_greedily_watched(
+    scorer: &Scorer,
+    world: &PreparedWorld,
+    runtime: &Runtime,
+    absent: &Absent,
+    weights: Option<Weights>,
+    watch: &mut dyn FnMut(usize, &Choice, f64),
+) -> Result<Vec<EpisodeResult>, PolicyError> {
     let Some(prepared) = world.prepared() else {
         return Ok(Vec::new());
     };
@@ -33,7 +53,7 @@ pub fn run_greedily(
         .tasks()
         .iter()
         .map(|task| {
-            let spec = task.weighing(task.task().weights);
+            let spec = task.weighing(weights.unwrap_or(task.task().weights));
             ReplayEpisode::start(world.world(), task, absent, spec)
         })
         .collect();
@@ -65,6 +85,7 @@ pub fn run_greedily(
                     .ok_or_else(|| PolicyError::Execution("no scores".to_owned()))?;
                 let taken = distribution.take(ServingMode::Greedy, 0.0);
                 let choice = &state.rows[distribution.order[taken.rank]].choice;
+                watch(*place, choice, taken.probability);
                 episodes[*place].take(choice);
             }
         }
