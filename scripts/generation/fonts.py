@@ -1,4 +1,4 @@
-"""The fonts that everything is written in: the DejaVu families (Debian: fonts-dejavu)."""
+"""The fonts that everything is written in: the DejaVu families (Debian: fonts-dejavu-core, fonts-dejavu-extra)."""
 
 from pathlib import Path
 
