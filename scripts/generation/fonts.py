@@ -1,4 +1,7 @@
-"""The fonts that everything is written in: the DejaVu families (Debian: fonts-dejavu)."""
+"""The fonts that everything is written in: the DejaVu families.
+
+Debian has them in fonts-dejavu-core and fonts-dejavu-extra.
+"""
 
 from pathlib import Path
 

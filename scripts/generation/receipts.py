@@ -18,7 +18,7 @@ COUNT = 90
 # The longer side of a finished picture, in pixels: more would only cost the readers time.
 MOST_PIXELS = 1000
 # Share of receipts that are flat, clean scans.
-CLEAN = 0.25
+CLEAN = 0.2
 
 TOTAL_WORDINGS = [
     "What is the total that this receipt comes to?",
@@ -367,7 +367,7 @@ def receipt(output: Output, index: int) -> list[Task]:
     random = output.random(name)
     bought = purchase(random)
     clean = chance(random, CLEAN)
-    severity = 0.0 if clean else float(random.uniform(0.1, 1.0))
+    severity = 0.0 if clean else float(random.uniform(0.25, 1.0))
     page = worn(limited(drawn(bought, style(random, clean))), severity, random)
     image, path = output.image(f"{name}.jpg")
     path.write_bytes(jpeg(limited(page), severity))
