@@ -5,6 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
+use maestro_core::recording::Recording;
 use maestro_tests::{ChatServer, Process, binary, local_up};
 use serde_json::Value;
 
@@ -268,4 +269,66 @@ fn completions_and_the_health_command_work() {
     );
     stdout(&health("maestro-coordinator", &address));
     assert!(Path::new(installation.folder.path()).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pool_answers_is_recorded() {
+    let installation = Installation::start();
+    let chat = ChatServer::start("42").await.unwrap();
+    let descriptor = format!(
+        "name: oracle\ndescription: Knows everything about life and the universe.\n\
+         capabilities: [chat]\nmodalities: [text]\n\
+         price: {{input_per_mtok: 0, output_per_mtok: 0, per_call: 7}}\n\
+         backend: {{kind: openai, config: {{base_url: '{}', model: any}}}}\n",
+        chat.base_url()
+    );
+    let task = |id: &str, truth: &str| {
+        format!(
+            r#"{{"id":"{id}","split":"val","domain":"life","question":"What is it?","answer_kind":{{"kind":"integer"}},"truth":"{truth}"}}"#
+        )
+    };
+    tokio::task::spawn_blocking(move || {
+        let file = installation.write("oracle.yaml", &descriptor);
+        stdout(&installation.maestro(&["experts", "add", &file]));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !stdout(&installation.maestro(&["experts", "describe", "oracle"]))
+            .contains("http://127")
+        {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let lines = [task("right", "42"), task("wrong", "43")].join("\n");
+        installation.write("tasks/tasks.jsonl", &lines);
+        let tasks = installation.folder.path().join("tasks");
+        let out = installation.folder.path().join("recorded");
+        let record = || {
+            let [tasks, out] = [&tasks, &out].map(|path| path.to_str().unwrap());
+            let arguments = ["record", tasks, "--out", out, "--allow", "oracle@direct"];
+            let output = installation.maestro(&arguments);
+            stdout(&output);
+            String::from_utf8(output.stderr).unwrap()
+        };
+        assert!(record().contains("2 tasks, 2 calls now"));
+        let content = |name: &str| std::fs::read(out.join(name)).unwrap();
+        let lines = String::from_utf8(content("tasks.jsonl")).unwrap();
+        let recording = Recording::parse(&content("catalogue.json"), &lines).unwrap();
+        for recorded in &recording.tasks {
+            let [call] = recorded.calls.as_slice() else {
+                panic!("{recorded:?}")
+            };
+            let score = call.score(recorded.task.reference.as_ref());
+            assert_eq!(score, f64::from(u8::from(recorded.task.id == "right")));
+            assert_eq!(call.cost.0, 7);
+        }
+        let expert = &recording.catalogue.experts["oracle"];
+        assert_eq!(expert.backend, None);
+
+        assert!(record().contains("2 tasks, 0 calls now"), "it goes on");
+        stdout(&installation.maestro(&["experts", "remove", "oracle"]));
+        let [tasks, out] = [&tasks, &out].map(|path| path.to_str().unwrap());
+        let refused = refusal(&installation.maestro(&["record", tasks, "--out", out]));
+        assert!(refused.contains("another pool"), "{refused}");
+    })
+    .await
+    .unwrap();
 }
