@@ -503,6 +503,22 @@ pub struct Eval {
     /// from them. May be given several times.
     #[arg(long, value_name = "FOLDER")]
     pub add: Vec<PathBuf>,
+    /// Measure on the tasks of these domains only.
+    #[arg(long, value_name = "NAME")]
+    pub domain: Vec<String>,
+    /// Leave an expert out, for policies and baselines alike.
+    #[arg(long, value_name = "NAME")]
+    pub without_expert: Vec<String>,
+    /// Leave a skill out, for policies and baselines alike.
+    #[arg(long, value_name = "NAME")]
+    pub without_skill: Vec<String>,
+    /// Other words for descriptions, as for `maestro train`: the last of each, which training
+    /// does not see, replaces the original.
+    #[arg(long, value_name = "FILE")]
+    pub paraphrases: Option<PathBuf>,
+    /// Give every expert and every skill a name that says nothing.
+    #[arg(long)]
+    pub rename: bool,
     /// Seeds of the baselines that have one.
     #[arg(long, default_value_t = 3)]
     pub seeds: u64,

@@ -1,12 +1,17 @@
 //! `maestro eval`: policies and baselines on recorded calls.
 
+mod disguise;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use maestro_core::{recording::Recording, task::Weights};
+use maestro_core::{
+    recording::{KnownTask, Recording},
+    task::{Pair, Weights},
+};
 use maestro_models::{DeviceSetting, StaticTable, TextEmbedder};
 use maestro_policy::{
     Runtime, ScorerConfig, ScorerPolicy, ServingConfig,
@@ -24,6 +29,7 @@ use maestro_policy::{
 };
 use maestro_policy_worker::config::EncoderSetting;
 
+use self::disguise::Disguise;
 use super::print_json;
 use crate::{
     arguments::{Encoder, Eval},
@@ -45,6 +51,19 @@ const ONE_CALL: u32 = 2;
 
 /// Measures, prints, and writes the report.
 pub(super) fn eval(arguments: &Eval) -> Result<(), CliError> {
+    let report = measure(arguments)?;
+    if let Some(path) = &arguments.html {
+        fs::write(path, report::html(&report)?).map_err(CliError::file(path))?;
+    }
+    if arguments.json {
+        print_json(&report)
+    } else {
+        print!("{}", report::table(&report));
+        Ok(())
+    }
+}
+
+fn measure(arguments: &Eval) -> Result<Report, CliError> {
     let weights = parse_weights(arguments.weights.as_deref().unwrap_or_default())?;
     let runtime = runtime(arguments)?;
     let parts = Parts::read(arguments)?;
@@ -62,7 +81,8 @@ pub(super) fn eval(arguments: &Eval) -> Result<(), CliError> {
     if measured.matrix.tasks.is_empty() {
         return Err(CliError::Argument {
             argument: "--split",
-            reason: "no task of these splits has a recorded call that suits it".to_owned(),
+            reason: "no task of these splits and domains has a recorded call that suits it"
+                .to_owned(),
         });
     }
     let pairs = measured.matrix.pairs.clone();
@@ -93,27 +113,20 @@ pub(super) fn eval(arguments: &Eval) -> Result<(), CliError> {
         reward: ScenarioConfig::default().reward_of(&weights),
         ..StudyConfig::default()
     };
-    let report = Report {
+    Ok(Report {
         data: names(&arguments.data),
         added: names(&arguments.add),
         splits: arguments.split.clone(),
         left_out: parts.tasks - measured.matrix.tasks.len(),
         train_tasks: train.as_ref().map_or(0, |train| train.matrix.tasks.len()),
+        paraphrased: parts.paraphrased,
+        is_renamed: arguments.rename,
         max_steps,
         weights,
         embedder: runtime.embedder().digest().to_owned(),
         study: Study::of(&measured.matrix, routed, &config),
         curves,
-    };
-    if let Some(path) = &arguments.html {
-        fs::write(path, report::html(&report)?).map_err(CliError::file(path))?;
-    }
-    if arguments.json {
-        print_json(&report)
-    } else {
-        print!("{}", report::table(&report));
-        Ok(())
-    }
+    })
 }
 
 /// The tasks to measure on, and those to learn from.
@@ -122,33 +135,66 @@ struct Parts {
     /// Number of tasks to measure on, those without a call included.
     tasks: usize,
     train: Option<Recording>,
+    /// Descriptions that got other words.
+    paraphrased: usize,
 }
 
 impl Parts {
     fn read(arguments: &Eval) -> Result<Self, CliError> {
+        let disguise = Disguise::read(arguments.paraphrases.as_deref(), arguments.rename)?;
+        let mut paraphrased = 0;
+        let mut read = |folder: &PathBuf| -> Result<Recording, CliError> {
+            let mut recording = DataSet::read(folder)?.recording;
+            leave_out(&mut recording, arguments);
+            paraphrased += disguise.put_on(&mut recording)?;
+            Ok(recording)
+        };
         let mut all = Recording::default();
         for folder in &arguments.data {
-            all.join(DataSet::read(folder)?.recording, false)?;
+            all.join(read(folder)?, false)?;
         }
-        let part = |splits: &[String]| {
-            let is_in = |split: &String| splits.contains(split);
-            let tasks = all.tasks.iter().filter(|task| is_in(&task.task.split));
-            Recording {
-                catalogue: all.catalogue.clone(),
-                tasks: tasks.cloned().collect(),
-            }
+        let part = |is_in: &dyn Fn(&KnownTask) -> bool| Recording {
+            catalogue: all.catalogue.clone(),
+            tasks: all
+                .tasks
+                .iter()
+                .filter(|t| is_in(&t.task))
+                .cloned()
+                .collect(),
         };
-        let mut measured = part(&arguments.split);
-        let train = part(&arguments.train_split);
+        let mut measured = part(&|task| {
+            let is_asked = arguments.domain.is_empty() || arguments.domain.contains(&task.domain);
+            arguments.split.contains(&task.split) && is_asked
+        });
+        let train = part(&|task| arguments.train_split.contains(&task.split));
         for folder in &arguments.add {
-            measured.join(DataSet::read(folder)?.recording, true)?;
+            measured.join(read(folder)?, true)?;
         }
         Ok(Self {
             tasks: measured.tasks.len(),
             measured,
             train: (!train.tasks.is_empty()).then_some(train),
+            paraphrased,
         })
     }
+}
+
+/// Removes the entries that are to be left out, and their calls.
+fn leave_out(recording: &mut Recording, arguments: &Eval) {
+    let is_out = |list: &[String], name: &str| list.iter().any(|out| out == name);
+    let no_expert = |name: &str| is_out(&arguments.without_expert, name);
+    let no_skill = |name: &str| is_out(&arguments.without_skill, name);
+    for task in &mut recording.tasks {
+        let calls = &mut task.calls;
+        calls.retain(|call| {
+            !no_expert(call.pair.expert.as_str()) && !no_skill(call.pair.skill.as_str())
+        });
+    }
+    let catalogue = &mut recording.catalogue;
+    catalogue
+        .experts
+        .retain(|name, _| !no_expert(name.as_str()));
+    catalogue.skills.retain(|name, _| !no_skill(name.as_str()));
 }
 
 /// Tasks made ready for every kind of router.
@@ -162,7 +208,7 @@ impl Measured {
     /// Over the given pairs, or all.
     fn new(
         recording: Recording,
-        pairs: Option<Vec<maestro_core::task::Pair>>,
+        pairs: Option<Vec<Pair>>,
         terms: &Terms,
         runtime: &Runtime,
     ) -> Result<Self, CliError> {
@@ -316,5 +362,4 @@ fn names(folders: &[PathBuf]) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "eval_tests.rs"]
 mod tests;

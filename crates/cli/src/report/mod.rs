@@ -26,6 +26,10 @@ pub(crate) struct Report {
     pub(crate) left_out: usize,
     /// Tasks that baselines learned from.
     pub(crate) train_tasks: usize,
+    /// Descriptions that had other words than those in the data.
+    pub(crate) paraphrased: usize,
+    /// Whether entries had other names.
+    pub(crate) is_renamed: bool,
     /// Most decisions of a policy.
     pub(crate) max_steps: u32,
     /// The user's weights.

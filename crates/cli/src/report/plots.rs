@@ -15,7 +15,9 @@ use plotters::{coord::Shift, prelude::*};
 use super::Curve;
 use crate::error::CliError;
 
-const SIZE: (u32, u32) = (720, 420);
+const SIZE: (u32, u32) = (940, 420);
+/// Width of the plot itself; its legend stands to the right.
+const PLOT: i32 = 660;
 const FONT: (&str, u32) = ("sans-serif", 13);
 /// Colours that are told apart by most eyes (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
@@ -45,6 +47,19 @@ fn svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<String
     Ok(text)
 }
 
+/// A legend: a mark and a name a line.
+fn beside(side: &Area<'_>, entries: &[(&str, RGBColor)]) -> Drawn {
+    const LINE: i32 = 20;
+    for (line, (name, colour)) in (1..).zip(entries) {
+        let top = line * LINE;
+        let mark = [(4, top), (16, top + 12)];
+        side.draw(&Rectangle::new(mark, colour.filled()))?;
+        let text = TextStyle::from(FONT).color(&BLACK);
+        side.draw(&Text::new(clipped(name, 38), (22, top - 1), text))?;
+    }
+    Ok(())
+}
+
 fn colour(place: usize) -> RGBColor {
     COLOURS[place % COLOURS.len()]
 }
@@ -58,7 +73,9 @@ pub(super) fn frontier(study: &Study) -> Result<String, CliError> {
     let most = if most > 0.0 { most * 1.05 } else { 1.0 };
     let best = points().map(|point| point.quality).fold(0.0, f64::max);
     svg(SIZE, |sheet| {
-        let mut chart = ChartBuilder::on(sheet)
+        let (plot, side) = sheet.split_horizontally(PLOT);
+        let mut legend = Vec::new();
+        let mut chart = ChartBuilder::on(&plot)
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(54)
@@ -75,14 +92,12 @@ pub(super) fn frontier(study: &Study) -> Result<String, CliError> {
             .iter()
             .partition(|row| row.kind == RouterKind::Single);
         let place = |row: &Row| (row.metrics.cost_usd * TASKS, row.metrics.accuracy);
-        chart
-            .draw_series(
-                singles
-                    .iter()
-                    .map(|row| Circle::new(place(row), 3, GREY.filled())),
-            )?
-            .label("single pairs")
-            .legend(|at| Circle::new((at.0 + 8, at.1), 3, GREY.filled()));
+        chart.draw_series(
+            singles
+                .iter()
+                .map(|row| Circle::new(place(row), 3, GREY.filled())),
+        )?;
+        legend.push(("single pairs", GREY));
         for (index, row) in others.into_iter().enumerate() {
             let own = colour(index);
             if row.frontier.len() > 1 {
@@ -97,18 +112,10 @@ pub(super) fn frontier(study: &Study) -> Result<String, CliError> {
                     Circle::new((point.cost * TASKS, point.quality), 2, own.filled())
                 }))?;
             }
-            chart
-                .draw_series([TriangleMarker::new(place(row), 6, own.filled())])?
-                .label(row.name.as_str())
-                .legend(move |at| TriangleMarker::new((at.0 + 8, at.1), 6, own.filled()));
+            chart.draw_series([TriangleMarker::new(place(row), 6, own.filled())])?;
+            legend.push((row.name.as_str(), own));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GREY)
-            .label_font(FONT)
-            .draw()
+        beside(&side, &legend)
     })
 }
 
@@ -142,7 +149,9 @@ fn lines(curve: &Curve, series: &[Series<'_>]) -> Result<String, CliError> {
     let values = || drawn.iter().flat_map(|(_, points)| points);
     let last = values().map(|point| point.0).fold(1.0, f64::max);
     svg(SIZE, |sheet| {
-        let mut chart = ChartBuilder::on(sheet)
+        let (plot, side) = sheet.split_horizontally(PLOT);
+        let mut legend = Vec::new();
+        let mut chart = ChartBuilder::on(&plot)
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(54)
@@ -155,18 +164,10 @@ fn lines(curve: &Curve, series: &[Series<'_>]) -> Result<String, CliError> {
             .draw()?;
         for (index, (name, points)) in drawn.iter().enumerate() {
             let own = colour(index);
-            chart
-                .draw_series(LineSeries::new(points.iter().copied(), own.stroke_width(2)))?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], own.stroke_width(2)));
+            chart.draw_series(LineSeries::new(points.iter().copied(), own.stroke_width(2)))?;
+            legend.push((*name, own));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GREY)
-            .label_font(FONT)
-            .draw()
+        beside(&side, &legend)
     })
 }
 

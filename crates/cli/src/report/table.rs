@@ -84,6 +84,15 @@ pub(super) fn summary(report: &Report) -> String {
             "; {left_out} tasks that no recorded call suits are left out"
         ));
     }
+    if report.is_renamed {
+        text.push_str("; entries renamed");
+    }
+    if report.paraphrased > 0 {
+        text.push_str(&format!(
+            "; {} descriptions paraphrased",
+            report.paraphrased
+        ));
+    }
     if study.rare_tasks > 0 {
         text.push_str(&format!(
             "; {} rare experts are alone right on {} tasks",

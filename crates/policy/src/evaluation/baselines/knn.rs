@@ -9,7 +9,7 @@ use super::predicted::{Expected, Predictions};
 use crate::{error::PolicyError, evaluation::matrix::Matrix, random::SplitMix, values};
 
 /// Numbers of neighbours that are tried.
-pub const NEIGHBOURS: [usize; 13] = [1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200];
+pub const NEIGHBOURS: [usize; 14] = [1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300];
 /// Parts of the cross-validation.
 const FOLDS: usize = 5;
 /// Questions whose similarities are computed in one pass.
