@@ -74,6 +74,13 @@ setup-demo:
 bench: release ## Measure what the orchestration itself costs a step
 	$(MAESTRO) bench overhead
 
+.PHONY: policy
+policy: release ## Train the policy that the programs come with, from the recorded calls in training/
+	rm -rf $(TARGET)/policy
+	$(MAESTRO) train training/recorded --split train,val --held-out 0 \
+		--config training/policy.yaml --paraphrases training/descriptions.jsonl --out $(TARGET)/policy
+	cp $(TARGET)/policy/policy.json $(TARGET)/policy/policy.safetensors services/policy-worker/assets/
+
 .PHONY: evaluate
 evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 	@test -n '$(DATA)' || { echo 'usage: make evaluate DATA=folder' >&2; exit 2; }

@@ -489,9 +489,10 @@ pub struct Eval {
     /// Folders of recorded calls, as `maestro record` writes them, or of data sets that are known.
     #[arg(required = true)]
     pub data: Vec<PathBuf>,
-    /// A policy: a folder that `maestro train` wrote, or `untrained`. May be given several times;
-    /// folders are taken for seeds of one training, and their mean and deviation are printed too.
-    #[arg(long, value_name = "FOLDER|untrained")]
+    /// A policy: a folder that `maestro train` wrote, `builtin` or `untrained`. May be given several
+    /// times; folders are taken for seeds of one training, and their mean and deviation are printed
+    /// too.
+    #[arg(long, value_name = "FOLDER|builtin|untrained")]
     pub policy: Vec<String>,
     /// Splits to measure on, pooled.
     #[arg(long, value_delimiter = ',', default_value = "val,test")]

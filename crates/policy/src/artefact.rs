@@ -1,6 +1,6 @@
 //! A scorer as files: safetensors weights and a JSON manifest.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use burn_store::{ModuleSnapshot, SafetensorsStore};
 use maestro_core::{Digest, Timestamp, ports::PolicyManifest};
@@ -24,6 +24,36 @@ pub(crate) const NOTE_LAYOUT: &str = "layout";
 pub const NOTE_DESCRIPTIONS: &str = "descriptions";
 /// Notes that say nothing to people.
 pub const INTERNAL_NOTES: &[&str] = &[NOTE_CONFIG, NOTE_EMBEDDER, NOTE_LAYOUT, NOTE_DESCRIPTIONS];
+
+/// File of a policy's folder with its manifest; the digest of its bytes is the version.
+pub const MANIFEST_FILE: &str = "policy.json";
+/// File of a policy's folder with its weights.
+pub const WEIGHTS_FILE: &str = "policy.safetensors";
+
+/// Writes a network as a policy's folder; gives the version.
+///
+/// # Errors
+/// [`PolicyError::Weights`], [`PolicyError::Manifest`], or [`PolicyError::Folder`].
+pub fn write_folder(
+    folder: &Path,
+    scorer: &Scorer,
+    config: &ScorerConfig,
+    runtime: &Runtime,
+    notes: BTreeMap<String, String>,
+) -> Result<Digest, PolicyError> {
+    let made = manifest(scorer, config, runtime, Timestamp::now(), notes)?;
+    let content = manifest_content(&made)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).map_err(|error| PolicyError::Folder {
+            folder: path,
+            reason: error.to_string(),
+        })
+    };
+    write(WEIGHTS_FILE, &weights(scorer)?)?;
+    write(MANIFEST_FILE, &content)?;
+    Ok(Digest::of(&content))
+}
 
 pub(crate) fn check_dim(config: &ScorerConfig, runtime: &Runtime) -> Result<(), PolicyError> {
     let dim = runtime.embedder.dim();
@@ -90,6 +120,16 @@ pub fn manifest_content(manifest: &PolicyManifest) -> Result<Vec<u8>, PolicyErro
 /// [`PolicyError::Manifest`] with what is wrong.
 pub fn parse_manifest(json: &[u8]) -> Result<PolicyManifest, PolicyError> {
     serde_json::from_slice(json).map_err(|error| PolicyError::Manifest(error.to_string()))
+}
+
+/// Whether a policy was made for the text encoder of a runtime.
+///
+/// # Errors
+/// [`PolicyError::Manifest`] where the manifest cannot be read.
+pub fn suits(manifest: &[u8], runtime: &Runtime) -> Result<bool, PolicyError> {
+    let manifest = parse_manifest(manifest)?;
+    let embedder = manifest.notes.get(NOTE_EMBEDDER);
+    Ok(embedder.is_some_and(|digest| digest == runtime.embedder.digest()))
 }
 
 pub(crate) fn check_manifest(

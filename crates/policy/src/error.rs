@@ -25,9 +25,9 @@ pub enum PolicyError {
     /// The network failed.
     #[error("policy computation failed: {0}")]
     Execution(String),
-    /// A checkpoint cannot be written or read.
-    #[error("checkpoint {}: {reason}", folder.display())]
-    Checkpoint {
+    /// A policy's folder or a checkpoint cannot be written or read.
+    #[error("{}: {reason}", folder.display())]
+    Folder {
         /// Where it is.
         folder: std::path::PathBuf,
         /// What is wrong.

@@ -35,7 +35,8 @@ mod runtime;
 mod serving;
 
 pub use artefact::{
-    INTERNAL_NOTES, KIND, NOTE_DESCRIPTIONS, manifest, manifest_content, parse_manifest, weights,
+    INTERNAL_NOTES, KIND, MANIFEST_FILE, NOTE_DESCRIPTIONS, WEIGHTS_FILE, manifest,
+    manifest_content, parse_manifest, suits, weights, write_folder,
 };
 pub use columns::Column;
 pub use embeddings::{EmbeddingCache, Embeddings};

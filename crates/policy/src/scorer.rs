@@ -43,6 +43,10 @@ pub struct ScorerConfig {
     pub accept_confidence: f32,
     /// Logits that the untrained policy gives for one unit of similarity.
     pub similarity_scale: f32,
+    /// Size of the forms at the start; at 1 they vary by about 1 over questions. Small ones leave
+    /// entries that training does not see to the similarity, large ones learn faster.
+    #[serde(default = "small_forms")]
+    pub form_scale: f32,
     /// Seed of the random starting weights.
     pub seed: u64,
 }
@@ -57,6 +61,7 @@ impl ScorerConfig {
             hidden: 32,
             accept_confidence: 0.8,
             similarity_scale: 40.0,
+            form_scale: small_forms(),
             seed: 0,
         }
     }
@@ -87,6 +92,9 @@ impl ScorerConfig {
         if !self.similarity_scale.is_finite() || self.similarity_scale < 0.0 {
             return refuse("similarity_scale", "must be finite and not negative");
         }
+        if !(0.0..=100.0).contains(&self.form_scale) {
+            return refuse("form_scale", "must be 0 to 100");
+        }
         Ok(())
     }
 
@@ -110,12 +118,16 @@ impl ScorerConfig {
                 .collect();
             tensor::<2>(values, [rows, columns], device)
         };
-        let narrow = (self.dim as f32).sqrt().recip();
+        // Text vectors have length 1: with entries of variance 1 a projection has variance 1 too,
+        // and by the fourth root a form of `rank` products keeps it.
+        let wide = 3.0f32.sqrt() * self.form_scale;
+        let even = wide / (self.rank as f32).powf(0.25);
         let width = self.inputs();
-        let down = matrix(self.dim, self.rank, narrow);
-        let question_forms = matrix(self.dim, self.forms * self.rank, narrow);
-        let entry_forms = matrix(self.dim, self.forms * self.rank, narrow);
-        let state_forms = matrix(STATE_COLUMNS, self.forms * self.rank, narrow);
+        let down = matrix(self.dim, self.rank, wide);
+        let question_forms = matrix(self.dim, self.forms * self.rank, even);
+        let entry_forms = matrix(self.dim, self.forms * self.rank, even);
+        let among = even / (STATE_COLUMNS as f32).sqrt();
+        let state_forms = matrix(STATE_COLUMNS, self.forms * self.rank, among);
         let hidden = matrix(width, self.hidden, (width as f32).sqrt().recip());
         let zeros = |rows: usize, columns: usize| {
             tensor::<2>(vec![0.0; rows * columns], [rows, columns], device)
@@ -151,6 +163,10 @@ impl ScorerConfig {
         weights.resize(self.inputs(), 0.0);
         weights
     }
+}
+
+fn small_forms() -> f32 {
+    0.07
 }
 
 /// Share of skill, solver and expert in the untrained overall fit.

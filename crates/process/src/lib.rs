@@ -10,9 +10,9 @@ mod resources;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, Subcommand};
 use maestro_rpc::{DrainReport, ServeConfig, shutdown_signal};
-use maestro_telemetry::{Gauge, Label};
+use maestro_telemetry::{Gauge, Label, TracingConfig};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -78,16 +78,39 @@ pub fn main<P: Program>() -> ExitCode {
     let command = Arguments::command().name(P::NAME).about(P::ABOUT);
     let arguments = Arguments::from_arg_matches(&command.get_matches())
         .unwrap_or_else(|error| error.format(&mut Arguments::command()).exit());
+    exit(P::NAME, run::<P>(arguments))
+}
+
+/// As [`main`], for a program that does further things beside serving: `C` are its own commands,
+/// `work` does them.
+pub fn main_with<P: Program, C: Subcommand>(
+    work: impl AsyncFnOnce(C) -> Result<(), ProcessError>,
+) -> ExitCode {
+    let command = Arguments::command().name(P::NAME).about(P::ABOUT);
+    let matches = C::augment_subcommands(command.clone()).get_matches();
+    if !matches.subcommand_name().is_some_and(C::has_subcommand) {
+        return main::<P>();
+    }
+    let own = C::from_arg_matches(&matches)
+        .unwrap_or_else(|error| error.format(&mut command.clone()).exit());
+    exit(P::NAME, async move {
+        maestro_telemetry::init_tracing(&TracingConfig::default())?;
+        work(own).await.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+/// Runs to the end; an error is told and makes the exit status 1.
+fn exit(name: &str, work: impl Future<Output = Result<ExitCode, ProcessError>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ProcessError::Runtime);
-    let done = runtime.and_then(|runtime| runtime.block_on(run::<P>(arguments)));
+    let done = runtime.and_then(|runtime| runtime.block_on(work));
     match done {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "the process ends");
-            complain(P::NAME, &error);
+            complain(name, &error);
             ExitCode::FAILURE
         }
     }

@@ -64,6 +64,18 @@ impl BatchingConfig {
 }
 
 /// The policy of a slot that the registry gives none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builtin {
+    /// The trained one that comes with the program; the untrained one with an encoder that it was
+    /// not trained for.
+    #[default]
+    Shipped,
+    /// The untrained one: similarity of descriptions and confidence of answers decide.
+    Untrained,
+}
+
+/// The policy before any training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UntrainedConfig {
@@ -113,6 +125,8 @@ pub struct Config {
     /// How the distribution is used.
     pub sampling: ServingConfig,
     /// The policy of slots that have none.
+    pub builtin: Builtin,
+    /// The untrained policy.
     pub untrained: UntrainedConfig,
 }
 
@@ -124,6 +138,7 @@ impl Default for Config {
             encoder: EncoderSetting::default(),
             batching: BatchingConfig::default(),
             sampling: ServingConfig::default(),
+            builtin: Builtin::default(),
             untrained: UntrainedConfig::default(),
         }
     }

@@ -11,6 +11,7 @@
 //! - [`start`] serves one over gRPC.
 
 pub mod batcher;
+pub mod builtin;
 pub mod config;
 pub mod learn;
 
@@ -138,9 +139,8 @@ async fn build(config: &Config) -> Result<(Runtime, ScorerPolicy), WorkerError> 
     let build = task::spawn_blocking(move || {
         let device = config.device()?;
         let embedder = config.encoder.load(device)?;
-        let scorer = config.untrained.scorer(embedder.dim());
         let runtime = Runtime::open(device, embedder, config.sampling)?;
-        let policy = ScorerPolicy::untrained(scorer, runtime.clone())?;
+        let policy = builtin::policy(&config, &runtime)?;
         Ok((runtime, policy))
     });
     build.await.map_err(|_| WorkerError::Stopped)?

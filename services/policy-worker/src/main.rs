@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use maestro_policy_worker::{Config, Running, start};
+use clap::Subcommand;
+use maestro_policy_worker::{
+    Config, Running,
+    learn::{Learn, learn},
+    start,
+};
 use maestro_process::{ProcessError, Program, Resources};
 use maestro_rpc::{DrainReport, ServeConfig};
 
@@ -39,6 +44,17 @@ impl Program for PolicyWorker {
     }
 }
 
+/// What it does beside serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a policy on episodes of the cluster, in a slot of its own.
+    Learn(Learn),
+}
+
 fn main() -> ExitCode {
-    maestro_process::main::<PolicyWorker>()
+    maestro_process::main_with::<PolicyWorker, Command>(async |Command::Learn(arguments)| {
+        let version = learn(arguments).await.map_err(ProcessError::service)?;
+        tracing::info!(%version, "the policy is trained");
+        Ok(())
+    })
 }

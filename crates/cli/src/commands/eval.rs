@@ -14,7 +14,7 @@ use maestro_core::{
 };
 use maestro_models::{DeviceSetting, StaticTable, TextEmbedder};
 use maestro_policy::{
-    Runtime, ScorerConfig, ScorerPolicy, ServingConfig,
+    MANIFEST_FILE, Runtime, ScorerConfig, ScorerPolicy, ServingConfig, WEIGHTS_FILE,
     evaluation::{
         baselines::{self, Asked},
         frontier::Point,
@@ -27,7 +27,7 @@ use maestro_policy::{
     parse_manifest,
     replay::{Terms, World},
 };
-use maestro_policy_worker::config::EncoderSetting;
+use maestro_policy_worker::{builtin, config::EncoderSetting};
 
 use self::disguise::Disguise;
 use super::print_json;
@@ -39,11 +39,10 @@ use crate::{
     report::{self, Curve, Report},
 };
 
-/// Files of a policy's folder.
-const MANIFEST_FILE: &str = "policy.json";
-const WEIGHTS_FILE: &str = "policy.safetensors";
 /// Name of the policy before any training.
 const UNTRAINED: &str = "untrained";
+/// Name of the policy that comes with the program.
+const BUILTIN: &str = "builtin";
 /// The user's weights of cost at which a policy is run for its frontier.
 const COST_WEIGHTS: [f32; 4] = [0.1, 0.25, 0.5, 1.0];
 /// Decisions of one call and its answer.
@@ -259,17 +258,27 @@ fn run(
     }
     let version = policy.version().to_string();
     Ok(Routed {
-        family: (name != UNTRAINED).then(|| "policies".to_owned()),
+        family: is_folder(name).then(|| "policies".to_owned()),
         frontier,
         ..Routed::new(label(name), RouterKind::Policy, play(None)?)
             .with_note(format!("version {}", version.get(..12).unwrap_or(&version)))
     })
 }
 
+fn is_folder(name: &str) -> bool {
+    ![UNTRAINED, BUILTIN].contains(&name)
+}
+
 fn load(name: &str, runtime: &Runtime) -> Result<ScorerPolicy, CliError> {
     if name == UNTRAINED {
         let config = ScorerConfig::new(runtime.embedder().dim());
         return Ok(ScorerPolicy::untrained(config, runtime.clone())?);
+    }
+    if name == BUILTIN {
+        return builtin::shipped(runtime)?.ok_or_else(|| CliError::Argument {
+            argument: "--policy",
+            reason: "the built-in policy was trained with the encoder `static`".to_owned(),
+        });
     }
     let [manifest, weights] = [MANIFEST_FILE, WEIGHTS_FILE].map(|file| {
         let path = Path::new(name).join(file);
@@ -302,7 +311,7 @@ fn runtime(arguments: &Eval) -> Result<Runtime, CliError> {
 }
 
 fn first_folder(policies: &[String]) -> Option<&Path> {
-    let folder = policies.iter().find(|name| *name != UNTRAINED);
+    let folder = policies.iter().find(|name| is_folder(name));
     folder.map(Path::new)
 }
 

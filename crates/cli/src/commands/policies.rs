@@ -6,16 +6,15 @@ use maestro_core::{
     ports::{Blobs, PolicyManifest},
     registry::PolicySlot,
 };
-use maestro_policy::{INTERNAL_NOTES, manifest_content, parse_manifest};
+use maestro_policy::{
+    INTERNAL_NOTES, MANIFEST_FILE, WEIGHTS_FILE, manifest_content, parse_manifest,
+};
 use maestro_proto::v1;
 use maestro_rpc::{BlobClientConfig, RemoteBlobs};
 use maestro_wire::{FromProto, ToProto, policy_from_proto};
 use serde::Serialize;
 
-use super::{
-    print_json,
-    train::{MANIFEST_FILE, WEIGHTS_FILE},
-};
+use super::print_json;
 use crate::{
     arguments::{Endpoint, EndpointOnly, Policy},
     compare,

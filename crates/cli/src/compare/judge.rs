@@ -17,7 +17,7 @@ use maestro_policy::{
     parse_manifest,
     reconstruct::{logged_features, logged_trace, states},
 };
-use maestro_policy_worker::config::UntrainedConfig;
+use maestro_policy_worker::{builtin, config::Config};
 use maestro_rpc::RemoteBlobs;
 
 use crate::error::CliError;
@@ -91,8 +91,7 @@ impl Judge {
         blobs: RemoteBlobs,
         sampled: bool,
     ) -> Result<Self, CliError> {
-        let shape = UntrainedConfig::default().scorer(runtime.embedder().dim());
-        let builtin = ScorerPolicy::untrained(shape, runtime.clone())?;
+        let builtin = builtin::policy(&Config::default(), &runtime)?;
         Ok(Self {
             embeddings: EmbeddingCache::new(Arc::clone(runtime.embedder())),
             blobs,

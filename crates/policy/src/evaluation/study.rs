@@ -350,7 +350,12 @@ mod tests {
 
     fn small() -> Matrix {
         let right = |is: bool, cost| Some(cell(f64::from(u8::from(is)), cost));
-        let row = |place: usize| vec![right(!place.is_multiple_of(4), 10), right(place % 4 < 2, 30)];
+        let row = |place: usize| {
+            vec![
+                right(!place.is_multiple_of(4), 10),
+                right(place % 4 < 2, 30),
+            ]
+        };
         matrix((0..40).map(row).collect())
     }
 

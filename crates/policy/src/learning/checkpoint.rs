@@ -36,7 +36,7 @@ impl Checkpoint {
     /// that then takes its place.
     ///
     /// # Errors
-    /// [`PolicyError::Checkpoint`].
+    /// [`PolicyError::Folder`].
     pub fn write(
         folder: &Path,
         learner: &Learner,
@@ -71,7 +71,7 @@ impl Checkpoint {
     /// between its two renames has left the state beside the folder.
     ///
     /// # Errors
-    /// [`PolicyError::Checkpoint`] where it cannot be read or is of other settings.
+    /// [`PolicyError::Folder`] where it cannot be read or is of other settings.
     pub fn read(
         folder: &Path,
         config: &LearnerConfig,
@@ -115,7 +115,7 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 fn refuse(folder: &Path, error: &dyn std::fmt::Display) -> PolicyError {
-    PolicyError::Checkpoint {
+    PolicyError::Folder {
         folder: folder.to_owned(),
         reason: error.to_string(),
     }

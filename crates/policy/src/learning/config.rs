@@ -116,6 +116,8 @@ pub struct ScorerShape {
     pub accept_confidence: f32,
     /// Logits of the untrained policy for one unit of similarity.
     pub similarity_scale: f32,
+    /// Size of the forms at the start.
+    pub form_scale: f32,
 }
 
 impl Default for ScorerShape {
@@ -127,6 +129,7 @@ impl Default for ScorerShape {
             hidden: scorer.hidden,
             accept_confidence: scorer.accept_confidence,
             similarity_scale: scorer.similarity_scale,
+            form_scale: scorer.form_scale,
         }
     }
 }
@@ -141,6 +144,7 @@ impl ScorerShape {
             hidden: self.hidden,
             accept_confidence: self.accept_confidence,
             similarity_scale: self.similarity_scale,
+            form_scale: self.form_scale,
             seed,
         }
     }

@@ -145,7 +145,7 @@ impl Run<'_> {
     }
 
     fn refuse(&self, error: &dyn std::fmt::Display) -> PolicyError {
-        PolicyError::Checkpoint {
+        PolicyError::Folder {
             folder: self.folder.to_owned(),
             reason: error.to_string(),
         }

@@ -6,8 +6,10 @@
 //! updates from. The answers are graded here; the outcome is reported back, so that it stands in
 //! the trajectory too.
 
+mod command;
 mod environment;
 mod lesson;
 mod remote;
 
+pub use self::command::{Learn, LearnError, learn};
 pub use self::environment::{LiveConfig, LiveEnvironment, LiveError};

@@ -7,16 +7,14 @@ mod view;
 
 use std::{fs, path::Path, sync::Arc};
 
-use maestro_core::{Digest, Timestamp};
 use maestro_models::{DeviceSetting, TextEmbedder};
 use maestro_policy::{
     Runtime, ScorerConfig, ServingConfig,
     learning::{
         Environment, PreparedWorld, ReplayEnvironment, Rewording, Run, Trained, TrainingConfig,
     },
-    manifest, manifest_content,
     replay::{Terms, World},
-    weights,
+    write_folder,
 };
 use maestro_policy_worker::config::EncoderSetting;
 
@@ -26,11 +24,6 @@ use crate::{
     error::CliError,
     local::models,
 };
-
-/// File of a policy's folder with its manifest; the digest of its bytes is the version.
-pub(crate) const MANIFEST_FILE: &str = "policy.json";
-/// File of a policy's folder with its weights.
-pub(crate) const WEIGHTS_FILE: &str = "policy.safetensors";
 
 /// Trains until the end; a run that was stopped goes on.
 pub(super) async fn train(arguments: Train) -> Result<(), CliError> {
@@ -123,21 +116,9 @@ impl Training {
 
     fn write(&self, trained: &Trained, facts: Facts) -> Result<(), CliError> {
         let notes = facts.notes(trained, &self.config, &self.arguments)?;
-        let made = manifest(
-            &trained.scorer,
-            &self.scorer,
-            &self.runtime,
-            Timestamp::now(),
-            notes,
-        )?;
-        let content = manifest_content(&made)?;
-        let write = |name: &str, bytes: &[u8]| {
-            let path = self.arguments.out.join(name);
-            fs::write(&path, bytes).map_err(CliError::file(path))
-        };
-        write(WEIGHTS_FILE, &weights(&trained.scorer)?)?;
-        write(MANIFEST_FILE, &content)?;
-        println!("policy {}", Digest::of(&content));
+        let (scorer, folder) = (&trained.scorer, &self.arguments.out);
+        let version = write_folder(folder, scorer, &self.scorer, &self.runtime, notes)?;
+        println!("policy {version}");
         Ok(())
     }
 }
