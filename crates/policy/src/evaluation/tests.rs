@@ -353,7 +353,8 @@ proptest! {
         let low = values.iter().copied().fold(1.0, f64::min);
         let high = values.iter().copied().fold(0.0, f64::max);
         let found = grouped.interval(&values);
-        prop_assert!(low <= found.low && found.high <= high);
+        // Means of equal values are rounded.
+        prop_assert!(low <= found.low + 1e-9 && found.high <= high + 1e-9);
         // A constant has no spread, however it is drawn.
         let flat = grouped.interval(&vec![0.5; values.len()]);
         prop_assert!(close(flat.low, 0.5) && close(flat.high, 0.5));
