@@ -276,8 +276,7 @@ impl LiveEnvironment {
             })
             .collect();
         for (place, record) in &records {
-            self.add(&mut groups[*place], record, requests[*place].seed)
-                .await?;
+            self.add(&mut groups[*place], record).await?;
         }
         groups.retain(|group| !group.episodes.is_empty());
         Ok(Rollouts {
@@ -288,12 +287,7 @@ impl LiveEnvironment {
 
     /// Grades an episode, reports its outcome and adds it to its group. One whose decisions are
     /// not all of policies of this run is left out.
-    async fn add(
-        &mut self,
-        group: &mut Group,
-        record: &EpisodeRecord,
-        seed: u64,
-    ) -> Result<(), PolicyError> {
+    async fn add(&mut self, group: &mut Group, record: &EpisodeRecord) -> Result<(), PolicyError> {
         let (known, reference) = &self.tasks[group.task];
         let Some(ended) = result(record, reference) else {
             return Ok(());
@@ -316,7 +310,6 @@ impl LiveEnvironment {
         let question = self.runtime.embedder().embed(&[known.question.as_str()])?;
         let weights = self.scenario.reward_of(&record.spec.task.weights);
         let worth = reward(&ended, &weights);
-        debug_assert_eq!(record.spec.task.weights, self.scenario.weights_of(seed));
         let (embeddings, first_row) = self.catalogue(&catalogue).await?;
         let question = question.first().map_or(&[][..], Vec::as_slice);
         add_episode(
