@@ -5,16 +5,15 @@ mod disguise;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use maestro_core::{
     recording::{KnownTask, Recording},
     task::{Pair, Weights},
 };
-use maestro_models::{DeviceSetting, StaticTable, TextEmbedder};
+use maestro_models::StaticTable;
 use maestro_policy::{
-    MANIFEST_FILE, Runtime, ScorerConfig, ScorerPolicy, ServingConfig, WEIGHTS_FILE,
+    MANIFEST_FILE, Runtime, ScorerConfig, ScorerPolicy, WEIGHTS_FILE,
     evaluation::{
         baselines::{self, Asked},
         frontier::Point,
@@ -27,15 +26,14 @@ use maestro_policy::{
     parse_manifest,
     replay::{Terms, World},
 };
-use maestro_policy_worker::{builtin, config::EncoderSetting};
+use maestro_policy_worker::builtin;
 
 use self::disguise::Disguise;
-use super::print_json;
+use super::{print_json, train};
 use crate::{
     arguments::{Encoder, Eval},
     data::DataSet,
     error::CliError,
-    local::models,
     report::{self, Curve, Report},
 };
 
@@ -294,20 +292,7 @@ fn runtime(arguments: &Eval) -> Result<Runtime, CliError> {
         (None, Some(folder)) => encoder_of(folder)?,
         (None, None) => Encoder::Static,
     };
-    let setting = match encoder {
-        Encoder::Static => EncoderSetting::Static,
-        Encoder::Minilm => {
-            EncoderSetting::Minilm(models::folder(arguments.models.clone())?.join("minilm"))
-        }
-    };
-    let embedder: Arc<dyn TextEmbedder> = setting
-        .load(DeviceSetting::Cpu)
-        .map_err(|error| CliError::start("text encoder")(error.to_string()))?;
-    Ok(Runtime::open(
-        DeviceSetting::Cpu,
-        embedder,
-        ServingConfig::default(),
-    )?)
+    train::runtime(encoder, arguments.models.as_deref())
 }
 
 fn first_folder(policies: &[String]) -> Option<&Path> {

@@ -8,6 +8,7 @@ mod counting;
 mod hosted;
 mod lines;
 mod llmrouter;
+mod paraphrases;
 mod receipts;
 mod recording;
 mod routellm;
@@ -26,6 +27,7 @@ use maestro_core::{
 };
 
 use self::lines::Images;
+pub(crate) use self::paraphrases::paraphrases;
 use crate::error::CliError;
 
 /// Tasks of a folder.

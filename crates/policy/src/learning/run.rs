@@ -27,10 +27,8 @@ const CHECKPOINT: &str = "checkpoint";
 pub struct Run<'a> {
     /// Its settings.
     pub config: &'a TrainingConfig,
-    /// Shape of the network, and where an untrained one starts.
+    /// Shape of the network and where it starts.
     pub scorer: &'a ScorerConfig,
-    /// A trained network to go on from.
-    pub start: Option<&'a Scorer>,
     /// Tasks that are not learned from. With them the policy that does best on them is kept, else
     /// the last one.
     pub held_out: &'a [PreparedWorld],
@@ -69,8 +67,7 @@ impl Run<'_> {
             Some(learner) => learner,
             None => {
                 let untrained = self.scorer.init(device);
-                let start = self.start.unwrap_or(&untrained);
-                Learner::new(self.config.learner, start, device)?
+                Learner::new(self.config.learner, &untrained, device)?
             }
         };
         let mut metrics = Metrics::open(&self.folder.join(METRICS_FILE), learner.version())

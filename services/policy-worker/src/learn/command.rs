@@ -120,7 +120,6 @@ pub async fn learn(arguments: Learn) -> Result<Digest, LearnError> {
         let run = Run {
             config: &config,
             scorer: &scorer,
-            start: None,
             held_out: &[],
             folder: &arguments.out,
             runtime: &runtime,

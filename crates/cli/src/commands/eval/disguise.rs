@@ -1,12 +1,11 @@
 //! The same recordings under other names and in other words: what a policy knows of entries must
 //! come from what their descriptions mean.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use maestro_core::{CoreError, Digest, recording::Recording, registry::Catalogue, task::Pair};
-use serde::Deserialize;
 
-use crate::error::CliError;
+use crate::{data, error::CliError};
 
 /// How recordings are changed.
 #[derive(Debug, Default)]
@@ -17,36 +16,20 @@ pub(super) struct Disguise {
     rename: bool,
 }
 
-/// A line of a file of paraphrases.
-#[derive(Deserialize)]
-struct Reworded {
-    digest: Digest,
-    paraphrases: Vec<String>,
-}
-
 impl Disguise {
     /// Reads a file of paraphrases. The last one of each text is used, as it is the one that
     /// training leaves for evaluations.
     pub(super) fn read(paraphrases: Option<&Path>, rename: bool) -> Result<Self, CliError> {
-        let mut disguise = Self {
+        let all = paraphrases.map(data::paraphrases).transpose()?;
+        let last = |(digest, mut others): (Digest, Vec<String>)| Some((digest, others.pop()?));
+        Ok(Self {
+            paraphrases: all
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(last)
+                .collect(),
             rename,
-            ..Self::default()
-        };
-        let Some(path) = paraphrases else {
-            return Ok(disguise);
-        };
-        let text = fs::read_to_string(path).map_err(CliError::file(path))?;
-        for (index, line) in text.lines().enumerate() {
-            let mut line: Reworded =
-                serde_json::from_str(line).map_err(|error| CliError::Content {
-                    path: path.to_owned(),
-                    reason: format!("line {}: {error}", index + 1),
-                })?;
-            if let Some(last) = line.paraphrases.pop() {
-                disguise.paraphrases.insert(line.digest, last);
-            }
-        }
-        Ok(disguise)
+        })
     }
 
     /// Changes a recording, and counts the descriptions that got other words.

@@ -11,6 +11,11 @@ use maestro_core::{
 };
 use maestro_policy::{evaluation::study::Row, manifest, manifest_content, weights as weights_of};
 
+use std::sync::Arc;
+
+use maestro_models::DeviceSetting;
+use maestro_policy::ServingConfig;
+
 use super::*;
 use crate::arguments::{Arguments, Command};
 

@@ -103,7 +103,6 @@ impl Training {
         let run = Run {
             config: &self.config,
             scorer: &self.scorer,
-            start: None,
             held_out,
             folder: &self.arguments.out,
             runtime: &self.runtime,

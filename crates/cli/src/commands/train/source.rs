@@ -1,14 +1,17 @@
 //! What a run learns from: the part of the data that it may, and other words for descriptions.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use maestro_core::{
     Digest,
     recording::{RecordedTask, Recording},
 };
-use serde::Deserialize;
 
-use crate::{arguments::Train, data::DataSet, error::CliError};
+use crate::{
+    arguments::Train,
+    data::{self, DataSet},
+    error::CliError,
+};
 
 /// The part of a folder that is learned from.
 pub(super) fn read(folder: &Path, arguments: &Train) -> Result<DataSet, CliError> {
@@ -57,25 +60,9 @@ pub(super) fn paraphrases(arguments: &Train) -> Result<HashMap<Digest, Vec<Strin
     let Some(path) = &arguments.paraphrases else {
         return Ok(HashMap::new());
     };
-    let text = fs::read_to_string(path).map_err(CliError::file(path))?;
-    let mut found = HashMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let Reworded {
-            digest,
-            mut paraphrases,
-        } = serde_json::from_str(line).map_err(|error| CliError::Content {
-            path: path.clone(),
-            reason: format!("line {}: {error}", index + 1),
-        })?;
-        paraphrases.pop();
-        found.insert(digest, paraphrases);
+    let mut found = data::paraphrases(path)?;
+    for others in found.values_mut() {
+        others.pop();
     }
     Ok(found)
-}
-
-/// A line of a file of paraphrases.
-#[derive(Deserialize)]
-struct Reworded {
-    digest: Digest,
-    paraphrases: Vec<String>,
 }
