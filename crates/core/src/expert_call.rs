@@ -91,6 +91,10 @@ pub struct TextRegion {
     pub confidence: f32,
     /// Corners in pixels of the image: top left, top right, bottom right, bottom left.
     pub quad: [[f32; 2]; 4],
+    /// How sure the reader is of each word, 0 to 1, words being what white space divides. Empty where
+    /// it does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub word_confidences: Vec<f32>,
 }
 
 /// An object found in an image.

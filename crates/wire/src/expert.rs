@@ -138,6 +138,7 @@ impl ToProto for TextRegion {
             text: self.text.clone(),
             confidence: self.confidence,
             quad: self.quad.iter().map(|&[x, y]| v1::Point { x, y }).collect(),
+            word_confidences: self.word_confidences.clone(),
         }
     }
 }
@@ -153,6 +154,7 @@ impl FromProto for TextRegion {
             text: proto.text,
             confidence: proto.confidence,
             quad,
+            word_confidences: proto.word_confidences,
         })
     }
 }

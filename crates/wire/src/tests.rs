@@ -259,6 +259,7 @@ fn calls_survive() {
             text: "hello".into(),
             confidence: 0.5,
             quad: [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]],
+            word_confidences: vec![0.5],
         }],
         detections: vec![Detection {
             label: "cat".into(),

@@ -25,6 +25,8 @@ struct Region {
     text: String,
     confidence: f32,
     quad: [[f32; 2]; 4],
+    #[serde(default)]
+    word_confidences: Vec<f32>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             text: region.text,
             confidence: region.confidence,
             quad: region.quad,
+            word_confidences: region.word_confidences,
         };
         let lines: Vec<Line> = page.lines.into_iter().map(line).collect();
         let found = json!({

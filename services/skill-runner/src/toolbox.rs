@@ -23,6 +23,8 @@ struct Region {
     text: String,
     confidence: f32,
     quad: [[f32; 2]; 4],
+    #[serde(default)]
+    word_confidences: Vec<f32>,
 }
 
 /// Runs a tool. Its result has `value`, and where the tool says so `confidence` and `evidence`.
@@ -101,6 +103,7 @@ fn receipt_field(field: &str, regions: Json) -> Result<StepOutput, Failure> {
             text: region.text,
             confidence: region.confidence,
             quad: region.quad,
+            word_confidences: region.word_confidences,
         })
         .collect();
     let found = match field {

@@ -103,6 +103,7 @@ fn reply(lines: Vec<TextLine>) -> ExpertReply {
             text: line.text,
             confidence: line.confidence,
             quad: line.quad,
+            word_confidences: line.word_confidences,
         })
         .collect();
     ExpertReply {
@@ -131,10 +132,12 @@ mod tests {
             text: text.to_owned(),
             confidence: 0.5,
             quad: [[0.0, y], [9.0, y], [9.0, y + 5.0], [0.0, y + 5.0]],
+            word_confidences: vec![0.5],
         };
         let reply = reply(vec![line("TOTAL", 0.0), line("12.50", 10.0)]);
         assert_eq!(reply.text, "TOTAL\n12.50");
         assert_eq!(reply.regions[1].quad[2], [9.0, 15.0]);
+        assert_eq!(reply.regions[1].word_confidences, [0.5]);
     }
 
     #[test]

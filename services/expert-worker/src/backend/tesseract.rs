@@ -315,6 +315,7 @@ fn join(words: &[Word<'_>]) -> Option<TextLine> {
         text: texts.join(" "),
         confidence,
         quad,
+        word_confidences: words.iter().map(|word| word.confidence).collect(),
     })
 }
 

@@ -200,6 +200,7 @@ mod tests {
                 text: "Total 4.50".into(),
                 confidence: 0.9,
                 quad: [[0.0, 0.0], [9.0, 0.0], [9.0, 3.0], [0.0, 3.0]],
+                word_confidences: Vec::new(),
             }],
             ..ExpertReply::default()
         };

@@ -101,6 +101,7 @@ fn region_json(region: &TextRegion) -> Json {
         "text": region.text,
         "confidence": region.confidence,
         "quad": region.quad,
+        "word_confidences": region.word_confidences,
         "bounds": [least(xs), least(ys), most(xs), most(ys)],
     })
 }
@@ -122,6 +123,7 @@ mod tests {
             text: "TOTAL 5".into(),
             confidence: 0.5,
             quad: [[1.0, 2.0], [9.0, 2.0], [9.0, 4.0], [1.0, 4.0]],
+            word_confidences: Vec::new(),
         };
         let reply = ExpertReply {
             regions: vec![region],

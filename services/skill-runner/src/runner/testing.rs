@@ -237,6 +237,7 @@ pub(crate) fn lines(texts: &[&str]) -> Result<ExpertReply, Failure> {
             text: (*text).to_owned(),
             confidence: 0.95,
             quad,
+            word_confidences: Vec::new(),
         }
     };
     let regions = texts.iter().enumerate().map(region).collect();

@@ -98,6 +98,8 @@ pub struct TextLine {
     pub confidence: f32,
     /// Its corners in pixels of the image, from the text's own top left, clockwise.
     pub quad: [[f32; 2]; 4],
+    /// The same of each word; empty where the reader does not tell words apart.
+    pub word_confidences: Vec<f32>,
 }
 
 /// Reads text with PP-OCR. Several threads may share one reader; each call uses one thread.
@@ -155,6 +157,7 @@ impl PpOcr {
                     text: text.to_owned(),
                     confidence,
                     quad,
+                    word_confidences: Vec::new(),
                 });
             }
         }

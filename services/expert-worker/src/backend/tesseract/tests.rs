@@ -43,6 +43,7 @@ fn words_of_a_line_are_joined_and_other_rows_skipped() {
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0].text, "Total 12.30");
     assert!((lines[0].confidence - 0.855).abs() < 1e-5);
+    assert_eq!(lines[0].word_confidences, [0.905, 0.805]);
     assert_eq!(
         lines[0].quad,
         [[5.0, 5.0], [65.0, 5.0], [65.0, 17.0], [5.0, 17.0]]

@@ -31,6 +31,7 @@ fn regions(texts: &[(&str, [f32; 4])]) -> ExpertReply {
         text: (*text).into(),
         confidence: 0.95,
         quad: [[*l, *t], [*r, *t], [*r, *b], [*l, *b]],
+        word_confidences: Vec::new(),
     };
     ExpertReply {
         regions: texts.iter().map(region).collect(),

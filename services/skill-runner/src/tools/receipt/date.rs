@@ -54,10 +54,10 @@ pub(super) fn date(rows: &[Row]) -> Option<Field> {
                 score -= 0.4;
             }
             candidates.push(Candidate {
-                found,
                 score,
                 row: index,
-                confidence: row.confidence(),
+                confidence: row.least_confidence(&found.span),
+                found,
             });
         }
     }

@@ -1,5 +1,7 @@
 //! The rows of a receipt, rebuilt from boxes of text.
 
+use std::ops::Range;
+
 use super::Line;
 
 /// A box of text in the coordinates of the upright page.
@@ -7,6 +9,8 @@ use super::Line;
 pub(super) struct Cell {
     pub(super) text: String,
     pub(super) confidence: f32,
+    /// The same of each word; empty where the reader does not say.
+    pub(super) word_confidences: Vec<f32>,
     pub(super) left: f32,
     pub(super) right: f32,
     pub(super) middle: f32,
@@ -39,6 +43,33 @@ impl Row {
     /// The mean confidence of the reader.
     pub(super) fn confidence(&self) -> f32 {
         mean(self.cells.iter().map(|cell| cell.confidence))
+    }
+
+    /// The least confidence of the reader in a word that has a part in these bytes of
+    /// [`Self::text`], or in its cell where single words are not told apart.
+    pub(super) fn least_confidence(&self, part: &Range<usize>) -> f32 {
+        let mut least = 1.0_f32;
+        let mut start = 0;
+        for cell in &self.cells {
+            let text = cell.text.trim();
+            let in_part = |from: usize, to: usize| from < part.end && to > part.start;
+            let words: Vec<&str> = text.split_whitespace().collect();
+            if words.len() == cell.word_confidences.len() {
+                let mut from = start;
+                for (word, confidence) in words.iter().zip(&cell.word_confidences) {
+                    let offset = text.get(from - start..).and_then(|rest| rest.find(word));
+                    from += offset.unwrap_or(0);
+                    if in_part(from, from + word.len()) {
+                        least = least.min(*confidence);
+                    }
+                    from += word.len();
+                }
+            } else if in_part(start, start + text.len()) {
+                least = least.min(cell.confidence);
+            }
+            start += text.len() + 1;
+        }
+        least
     }
 }
 
@@ -126,6 +157,7 @@ fn cell(line: &Line, slope: f32) -> Cell {
     Cell {
         text: line.text.clone(),
         confidence: line.confidence,
+        word_confidences: line.word_confidences.clone(),
         left: low(xs),
         right: high(xs),
         middle: f32::midpoint(low(ys), high(ys)),

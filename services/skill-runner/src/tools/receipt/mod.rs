@@ -18,6 +18,8 @@ pub struct Line {
     pub confidence: f32,
     /// Corners in pixels: top left, top right, bottom right, bottom left.
     pub quad: [[f32; 2]; 4],
+    /// How sure the reader is of each word, 0 to 1; empty where it does not say.
+    pub word_confidences: Vec<f32>,
 }
 
 /// A value read from a receipt.

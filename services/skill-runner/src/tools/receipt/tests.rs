@@ -9,6 +9,7 @@ fn line(text: &str, x: f32, y: f32) -> Line {
         text: text.to_owned(),
         confidence: 0.99,
         quad: [[x, y], [right, y], [right, y + 20.0], [x, y + 20.0]],
+        word_confidences: Vec::new(),
     }
 }
 
@@ -230,6 +231,23 @@ fn doubt_shows() {
 }
 
 #[test]
+fn a_date_is_as_sure_as_its_own_digits() {
+    let sure = |words: &[f32]| {
+        let mut lines = page(&["No. 77 Date: 14/03/2019 18:22"]);
+        lines[0].confidence = 0.7;
+        lines[0].word_confidences = words.to_vec();
+        date(&lines).unwrap().confidence
+    };
+    let clear = sure(&[0.2, 0.3, 0.9, 0.96, 0.3]);
+    let blurred = sure(&[0.99, 0.99, 0.99, 0.6, 0.99]);
+    assert!(clear > 0.95 && blurred < 0.8, "{clear} {blurred}");
+    let line_only = sure(&[]);
+    assert!(blurred < line_only && line_only < clear, "{line_only}");
+    // Confidences that do not fit the words say nothing of single ones.
+    assert!((sure(&[0.99]) - line_only).abs() < 1e-6);
+}
+
+#[test]
 fn nothing_is_read_from_nothing() {
     let broken = Line {
         quad: [[f32::NAN; 2]; 4],
@@ -290,7 +308,7 @@ proptest! {
         ),
     ) {
         let lines: Vec<Line> =
-            lines.into_iter().map(|(text, quad, confidence)| Line { text, confidence, quad }).collect();
+            lines.into_iter().map(|(text, quad, confidence)| Line { text, confidence, quad, word_confidences: Vec::new() }).collect();
         for field in [total(&lines), date(&lines), company(&lines)].into_iter().flatten() {
             prop_assert!((0.0..=1.0).contains(&field.confidence));
             prop_assert!(!field.value.is_empty() && !field.evidence.is_empty());
