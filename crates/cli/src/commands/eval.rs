@@ -42,7 +42,7 @@ const UNTRAINED: &str = "untrained";
 /// Name of the policy that comes with the program.
 const BUILTIN: &str = "builtin";
 /// The user's weights of cost at which a policy is run for its frontier.
-const COST_WEIGHTS: [f32; 4] = [0.1, 0.25, 0.5, 1.0];
+const COST_WEIGHTS: [f32; 6] = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0];
 /// Decisions of one call and its answer.
 const ONE_CALL: u32 = 2;
 

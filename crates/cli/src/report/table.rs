@@ -9,11 +9,12 @@ use super::Report;
 const SINGLES: usize = 12;
 
 /// The columns' heads.
-pub(super) const HEAD: [&str; 13] = [
+pub(super) const HEAD: [&str; 14] = [
     "router",
     "right",
     "interval",
     "cost",
+    "time",
     "p50",
     "p99",
     "calls",
@@ -53,6 +54,18 @@ pub(crate) fn table(report: &Report) -> String {
     text.push('\n');
     for row in study.rows.iter().filter(|row| !row.note.is_empty()) {
         text.push_str(&format!("{}: {}\n", row.name, row.note));
+    }
+    for row in study.rows.iter().filter(|r| r.kind == RouterKind::Policy) {
+        if let Some(found) = &row.disagreement {
+            text.push_str(&format!(
+                "{}: on {} tasks it got answers that differ; the first was right on {}, the one it \
+                 gave on {}\n",
+                row.name,
+                found.tasks,
+                percent(found.first),
+                percent(found.chosen),
+            ));
+        }
     }
     text
 }
@@ -110,6 +123,7 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
         percent(metrics.accuracy),
         interval(row.accuracy_interval, 100.0),
         dollars(metrics.cost_usd),
+        seconds(metrics.latency_s),
         seconds(metrics.latency_p50_s),
         seconds(metrics.latency_p99_s),
         format!("{:.2}", metrics.calls),
@@ -133,6 +147,7 @@ pub(super) fn family_cells(family: &FamilyRow) -> Vec<String> {
         percents(family.accuracy),
         String::new(),
         dollars(family.cost_usd.mean),
+        seconds(family.latency_s.mean),
         seconds(family.latency_p50_s.mean),
         String::new(),
         format!("{:.2} ± {:.2}", family.calls.mean, family.calls.deviation),

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub accuracy: f64,
     /// Mean cost of a task, in US dollars.
     pub cost_usd: f64,
+    /// Mean time of a task, in seconds.
+    pub latency_s: f64,
     /// Median time of a task, in seconds.
     pub latency_p50_s: f64,
     /// 99th percentile of the time of a task, in seconds.
@@ -61,6 +63,7 @@ impl Metrics {
         Self {
             accuracy,
             cost_usd: mean(&|outcome| outcome.cost.as_usd()),
+            latency_s: mean(&|outcome| outcome.latency.as_secs_f64()),
             latency_p50_s: quantile(&latencies, 0.5),
             latency_p99_s: quantile(&latencies, 0.99),
             calls: mean(&|outcome| outcome.calls.len() as f64),

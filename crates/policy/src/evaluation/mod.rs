@@ -8,6 +8,7 @@
 pub mod baselines;
 pub mod bootstrap;
 pub mod calibration;
+pub mod disagreement;
 pub mod frontier;
 pub mod matrix;
 pub mod metrics;

@@ -9,6 +9,7 @@ use super::{
     baselines::fixed,
     bootstrap::{Interval, LEVEL, RESAMPLES, Resamples, mean_and_deviation},
     calibration::{Calibration, Confusion},
+    disagreement::Disagreement,
     frontier::{CostRange, Point, aiq},
     matrix::{Matrix, Outcome},
     metrics::{Metrics, RareExperts, gap_closed},
@@ -131,6 +132,9 @@ pub struct Row {
     /// How sure it was when it stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// What it made of answers that differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<Disagreement>,
     /// What it answered with.
     pub confusion: Confusion,
 }
@@ -155,6 +159,8 @@ pub struct FamilyRow {
     pub accuracy: Spread,
     /// Mean costs, in US dollars.
     pub cost_usd: Spread,
+    /// Mean times, in seconds.
+    pub latency_s: Spread,
     /// Median times, in seconds.
     pub latency_p50_s: Spread,
     /// Mean numbers of calls.
@@ -275,6 +281,7 @@ impl Measured<'_> {
             gap_closed: gap_closed(metrics.accuracy, mean(&self.best), self.oracle),
             frontier,
             calibration: Calibration::of(&router.outcomes),
+            disagreement: Disagreement::of(self.matrix, &router.outcomes),
             confusion: Confusion::of(self.matrix, &router.outcomes),
             metrics,
         }
@@ -318,6 +325,7 @@ impl Measured<'_> {
                 seeds: members.len(),
                 accuracy: spread(&|row| row.metrics.accuracy),
                 cost_usd: spread(&|row| row.metrics.cost_usd),
+                latency_s: spread(&|row| row.metrics.latency_s),
                 latency_p50_s: spread(&|row| row.metrics.latency_p50_s),
                 calls: spread(&|row| row.metrics.calls),
                 gain: spread(&|row| row.gain.mean),
