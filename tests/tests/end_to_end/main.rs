@@ -19,3 +19,4 @@ mod secure_etcd;
 mod skew;
 mod skills;
 mod traces;
+mod training;

@@ -135,10 +135,12 @@ impl Run<'_> {
 
     fn keep(&self, trained: &Trained) -> Result<(), PolicyError> {
         let weights = crate::artefact::weights(&trained.scorer)?;
-        fs::write(self.folder.join(BEST), weights).map_err(|error| self.refuse(&error))?;
         let state = serde_json::to_vec(&(trained.iteration, trained.validation))
             .map_err(|error| self.refuse(&error))?;
-        fs::write(self.folder.join(BEST_STATE), state).map_err(|error| self.refuse(&error))
+        // A run that is killed between the two finds the new weights under the old state, goes on
+        // from a checkpoint before them, and keeps them once more.
+        replace(&self.folder.join(BEST), &weights).map_err(|error| self.refuse(&error))?;
+        replace(&self.folder.join(BEST_STATE), &state).map_err(|error| self.refuse(&error))
     }
 
     fn refuse(&self, error: &dyn std::fmt::Display) -> PolicyError {
@@ -151,6 +153,13 @@ impl Run<'_> {
 
 const BEST: &str = "best.safetensors";
 const BEST_STATE: &str = "best.json";
+
+/// Puts a file in the place of another, whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, content)?;
+    fs::rename(fresh, path)
+}
 
 impl Trained {
     fn reward(&self) -> f64 {
