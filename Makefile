@@ -13,6 +13,9 @@ WORKSPACE := --workspace --locked
 # Where builds of earlier releases are kept, for the test of mixed versions.
 PREVIOUS ?= $(HOME)/.cache/maestro/previous
 
+# Folder of the policy that `make live` serves: policy.json, policy.safetensors.
+POLICY ?= services/policy-worker/assets
+
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= skill_bundle skill_files template answer
@@ -89,8 +92,7 @@ evaluate: setup-demo release ## Score recorded tasks: make evaluate DATA=folder
 		--paraphrase tests/paraphrases/paraphrases.jsonl
 
 .PHONY: live
-live: setup-demo release ## Let alerts happen and fill the dashboards, with a real Prometheus: make live POLICY=folder
-	@test -n '$(POLICY)' || { echo 'usage: make live POLICY=folder (policy.json, policy.safetensors)' >&2; exit 2; }
+live: setup-demo release ## Let alerts happen and fill the dashboards, with a real Prometheus
 	command -v prometheus-alertmanager >/dev/null || { echo 'install prometheus and prometheus-alertmanager' >&2; exit 2; }
 	$(VENV)/bin/python tests/live/dashboards.py --policy $(POLICY) --binaries $(TARGET)/release
 	$(VENV)/bin/python tests/live/alerts.py --binaries $(TARGET)/release
