@@ -102,7 +102,7 @@ impl Actor for EpisodeActor {
         span.set("maestro.episode.id", spec.id.to_string());
         Ok(EpisodeState {
             episode: Episode::new(spec),
-            min_revision: world.snapshot().revision,
+            min_revision: world.snapshot().changed,
             world,
             feed,
             span,
