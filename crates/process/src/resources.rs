@@ -69,7 +69,10 @@ impl Resources {
         config: &JournalConfig,
         blobs: &Arc<dyn Blobs>,
     ) -> Result<EtcdJournal, ProcessError> {
-        let connect = || EtcdJournal::connect(config.clone(), &self.etcd, Arc::clone(blobs));
+        let connect = || {
+            let connecting = EtcdJournal::connect(config.clone(), &self.etcd, Arc::clone(blobs));
+            Box::pin(connecting)
+        };
         Ok(patiently("the journal", connect).await?)
     }
 
