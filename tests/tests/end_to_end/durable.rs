@@ -177,6 +177,89 @@ async fn a_killed_coordinator_loses_no_episode_and_watchers_see_only_a_pause() {
     );
 }
 
+/// Creates an episode; where the coordinator is gone, the same request goes to the other one, which
+/// finds what was accepted or accepts it.
+async fn create_somewhere(coordinators: &[Url], request_id: String) -> String {
+    let create = v1::CreateEpisodeRequest {
+        task: Some(task(&format!("Question {request_id}?"))),
+        options: Some(v1::EpisodeOptions {
+            request_id,
+            ..v1::EpisodeOptions::default()
+        }),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    for coordinator in coordinators.iter().cycle() {
+        assert!(Instant::now() < deadline, "{create:?}");
+        if let Ok(mut client) = EpisodeServiceClient::connect(coordinator.to_string()).await
+            && let Ok(created) = client.create_episode(create.clone()).await
+        {
+            return created.into_inner().episode.unwrap().id;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    unreachable!("the coordinators are asked in turn for ever")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_a_coordinator_is_killed_each_request_makes_one_episode_that_ends_once() {
+    const REQUESTS: usize = 20;
+    let installation = installation_for(64).await;
+    let Installation { cluster, chat, .. } = &installation;
+    chat.set_delay(Duration::from_millis(150));
+    let heir = cluster.endpoint();
+    let mut watchers = vec![];
+    for (round, killed_after) in [20, 120, 300, 700].into_iter().enumerate() {
+        let mut doomed = cluster
+            .another_coordinator(&format!("doomed-{round}"), "")
+            .unwrap();
+        let coordinators = vec![url(&doomed), heir.clone()];
+        for number in 0..REQUESTS {
+            let coordinators = coordinators.clone();
+            let request_id = format!("{round}-{number}");
+            watchers.push(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(number as u64 * 10)).await;
+                let id = create_somewhere(&coordinators, request_id).await;
+                (id.clone(), watch(coordinators, id).await)
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(killed_after)).await;
+        doomed.kill().unwrap();
+    }
+    let created = watchers.len();
+    let mut ids = std::collections::BTreeSet::new();
+    let mut repeated = 0;
+    let mut at_heir = client(&heir).await;
+    for watched in join_all(watchers).await {
+        let (id, watched) = watched.unwrap();
+        assert!(complete(&watched.seen), "{id}: {:?}", watched.seen);
+        assert_eq!(answer(&watched.ended).as_deref(), Some("yes"));
+        assert_eq!(get(&mut at_heir, &id).await, watched.ended);
+        repeated += repeated_calls(&watched.ended) as usize;
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), created, "each request made one episode");
+    println!("{created} episodes, {repeated} repeated calls");
+    // A call that was journalled and not made yet is counted as repeated although it was made once.
+    assert!(chat.calls() >= created && chat.calls() <= created + repeated);
+    // Nothing else was accepted: an attempt whose answer was lost is found again.
+    let mut listed = 0;
+    let mut page_token = String::new();
+    loop {
+        let list = v1::ListEpisodesRequest {
+            page_size: 50,
+            page_token,
+            ..v1::ListEpisodesRequest::default()
+        };
+        let page = at_heir.list_episodes(list).await.unwrap().into_inner();
+        listed += page.episodes.len();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, created);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_coordinator_answers_for_any_durable_episode() {
     let installation = installation().await;
