@@ -315,6 +315,26 @@ async fn any_coordinator_answers_for_any_durable_episode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_only_coordinator_goes_on_with_its_episodes_when_it_is_started_again() {
+    let mut installation = installation().await;
+    installation.chat.set_delay(Duration::from_secs(2));
+    let mut before = client(&installation.cluster.endpoint()).await;
+    let id = create(&mut before, "Still there?").await;
+    until("the call", async || installation.chat.calls() > 0).await;
+    installation.cluster.coordinator.kill().unwrap();
+    installation.chat.set_delay(Duration::ZERO);
+    let again = installation
+        .cluster
+        .another_coordinator("again", "")
+        .unwrap();
+    let watched = watch(vec![url(&again)], id).await;
+    assert!(complete(&watched.seen), "{:?}", watched.seen);
+    assert_eq!(answer(&watched.ended).as_deref(), Some("yes"));
+    assert_eq!(repeated_calls(&watched.ended), 1);
+    assert_eq!(installation.chat.calls(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_draining_coordinator_hands_over_what_it_cannot_finish() {
     let installation = installation_for(16).await;
     let Installation { cluster, chat, .. } = &installation;
