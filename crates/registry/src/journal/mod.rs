@@ -21,6 +21,7 @@ mod owned;
 mod port;
 mod reads;
 mod seat;
+mod shared;
 mod upkeep;
 mod writer;
 

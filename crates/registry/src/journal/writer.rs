@@ -45,7 +45,8 @@ pub(super) struct Job {
 pub(super) struct Tally {
     pub(super) transactions: AtomicU64,
     pub(super) writes: AtomicU64,
-    /// Set while etcd has no room for the journal: new episodes are refused.
+    /// Set while etcd has no room for the journal: new episodes are refused. Cleared by the upkeep
+    /// alone, since what fits in now says nothing of what is left.
     pub(super) full: AtomicBool,
 }
 
@@ -240,7 +241,6 @@ impl Writer {
         let answered = call("a journal write", self.limit, self.kv.txn(txn)).await;
         let error = match answered {
             Ok(response) if response.succeeded() => {
-                self.tally.full.store(false, Ordering::Relaxed);
                 for (reply, outcome) in replies.into_iter().zip(outcomes(&response)) {
                     // Whoever has given up reads what it needs when it asks again.
                     let _ = reply.send(Ok(outcome));
