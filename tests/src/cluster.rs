@@ -32,7 +32,8 @@ pub struct Cluster {
     /// The skill runner.
     pub skills: Process,
     endpoint: Url,
-    _etcd: Process,
+    /// etcd.
+    pub etcd: Process,
     etcd_url: String,
     settings: String,
     workers: Programs,
@@ -144,18 +145,16 @@ impl Cluster {
         );
         let policy = serve(&workers, "maestro-policy-worker", &worker, folder.path())?;
         let skills = serve(&workers, "maestro-skill-runner", &worker, folder.path())?;
-        let address = |process: &Process| process.address.clone().map(String::from);
-        let config = format!(
-            "{settings}etcd: {{endpoints: ['{etcd_url}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
-             serve: {{listen: '{coordinator_address}'}}\n  \
-             policy_workers: ['{}']\n  skill_runners: ['{}']\n",
-            address(&policy).unwrap_or_default(),
-            address(&skills).unwrap_or_default(),
-        );
-        let coordinator = serve(
-            &Programs::Own,
+        let coordinator = CoordinatorFile {
+            settings,
+            etcd: &etcd_url,
+            policy: &policy,
+            skills: &skills,
+        };
+        let coordinator = coordinator.serve(
             "maestro-coordinator",
-            &config,
+            &coordinator_address,
+            "",
             folder.path(),
         )?;
         let endpoint = coordinator
@@ -168,7 +167,7 @@ impl Cluster {
             endpoint,
             policy,
             skills,
-            _etcd: etcd,
+            etcd,
             etcd_url,
             settings: settings.to_owned(),
             workers,
@@ -179,6 +178,22 @@ impl Cluster {
     /// Where the coordinator serves.
     pub fn endpoint(&self) -> Url {
         self.endpoint.clone()
+    }
+
+    /// Starts another coordinator beside the first, with further settings of its server (YAML between
+    /// braces, such as `drain_grace_ms: 2000`).
+    ///
+    /// # Errors
+    /// Its log, where it does not serve.
+    pub fn another_coordinator(&self, name: &str, server: &str) -> Result<Process, SandboxError> {
+        let file = CoordinatorFile {
+            settings: &self.settings,
+            etcd: &self.etcd_url,
+            policy: &self.policy,
+            skills: &self.skills,
+        };
+        let address = format!("127.0.0.1:{}", free_port()?);
+        file.serve(name, &address, server, self.folder.path())
     }
 
     /// Starts an expert worker that adopts descriptors of the `openai` kind.
@@ -251,6 +266,42 @@ impl Cluster {
             self.policy.log(),
             self.skills.log()
         )
+    }
+}
+
+/// What stands in a coordinator's file of settings.
+struct CoordinatorFile<'a> {
+    settings: &'a str,
+    etcd: &'a str,
+    policy: &'a Process,
+    skills: &'a Process,
+}
+
+impl CoordinatorFile<'_> {
+    fn serve(
+        &self,
+        name: &str,
+        listen: &str,
+        server: &str,
+        folder: &Path,
+    ) -> Result<Process, SandboxError> {
+        let address = |process: &Process| {
+            let address = process.address.clone().map(String::from);
+            address.unwrap_or_default()
+        };
+        let (settings, etcd) = (self.settings, self.etcd);
+        // Coordinators share the blobs, as they would in a bucket.
+        let blobs = folder.join("blobs");
+        let config = format!(
+            "{settings}etcd: {{endpoints: ['{etcd}']}}\n\
+             blobs: {{store: {{url: 'file://{}'}}}}\nservice:\n  \
+             serve: {{listen: '{listen}', {server}}}\n  \
+             policy_workers: ['{}']\n  skill_runners: ['{}']\n",
+            blobs.display(),
+            address(self.policy),
+            address(self.skills),
+        );
+        serve_as(name, &binary("maestro-coordinator")?, &config, folder)
     }
 }
 

@@ -378,6 +378,9 @@ pub struct Overhead {
     /// How long to warm up first, in seconds.
     #[arg(long, default_value_t = 5)]
     pub warm_up: u32,
+    /// Ask for durable episodes, which are journalled in etcd.
+    #[arg(long)]
+    pub durable: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -67,6 +67,9 @@ pub enum CoreError {
     /// The state does not allow the operation.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// Another process has taken over what this one was writing; it must stop.
+    #[error("{0}")]
+    Superseded(String),
     /// A bounded resource is used up for now.
     #[error("{what} exhausted (limit {limit}); retry in {retry_after_ms} ms")]
     Exhausted {

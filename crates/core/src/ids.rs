@@ -117,7 +117,8 @@ name!(
     TenantId, "tenant"
 );
 name!(
-    /// Identifier of a coordinator process.
+    /// Identifier of a coordinator while it holds one lease: one that loses its lease goes on under
+    /// another.
     CoordinatorId, "coordinator"
 );
 name!(

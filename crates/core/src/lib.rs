@@ -5,10 +5,12 @@
 //! - the **ports** through which the pure parts reach the world ([`ports`]),
 //! - the pure **decisions**: the episode state machine ([`episode::Episode`]), the action set
 //!   ([`registry::Snapshot::action_set`]), cost quotes ([`quote`]), circuit breaking
-//!   ([`breaker`]), instance selection ([`routing`]),
+//!   ([`breaker`]), instance selection ([`routing`]), who goes on with the episodes of a
+//!   coordinator that is gone ([`adoption`]),
 //! - what learners and evaluations measure by: whether an answer is right ([`grading`]), and what
 //!   an episode was worth ([`reward`]), from what was recorded ([`recording`]).
 
+pub mod adoption;
 pub mod answer;
 pub mod breaker;
 pub mod digest;

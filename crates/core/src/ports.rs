@@ -13,7 +13,7 @@ use crate::{
     digest::Digest,
     episode::{
         Action, Conclusion, Decision, EpisodeRecord, EpisodeSpec, EpisodeStatus, Failure,
-        Observation, Outcome, Remaining, ServingMode, Step,
+        Observation, Outcome, PendingCall, Remaining, ServingMode, Step,
     },
     error::CoreError,
     expert_call::{ExpertCall, ExpertReply},
@@ -22,6 +22,10 @@ use crate::{
     skill_run::SkillRun,
     task::{Pair, Task},
 };
+
+mod shared_journal;
+
+pub use shared_journal::{Adopted, Membership, SharedJournal, Standing};
 
 /// An earlier step as the policy sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +170,8 @@ pub struct ListQuery {
     pub before: Option<EpisodeId>,
 }
 
-/// Keeps the record of every episode.
+/// Keeps the record of every episode. Writes answer [`CoreError::Superseded`] once another process
+/// has taken the episode over.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Accepts an episode. With a request id that was used before nothing is written.
@@ -175,14 +180,21 @@ pub trait Journal: Send + Sync {
     /// [`CoreError::Conflict`] where the request id stands for a different task.
     async fn create(&self, spec: &EpisodeSpec) -> Result<Created, CoreError>;
 
+    /// Notes a call before it is made, so that whoever goes on with the episode knows of it. A
+    /// journal that ends with the process has no use for that.
+    async fn begin(&self, _id: &EpisodeId, _call: &PendingCall) -> Result<(), CoreError> {
+        Ok(())
+    }
+
     /// Appends a step. Appending the same step again changes nothing.
     async fn append(&self, id: &EpisodeId, step: &Step) -> Result<(), CoreError>;
 
-    /// Ends an episode, with the answering step if there is one. Only the first end counts.
+    /// Ends an episode with the steps that are not written yet: the answer, or one whose writing was
+    /// cut off. Those that are written already change nothing. Only the first end counts.
     async fn finish(
         &self,
         id: &EpisodeId,
-        answer_step: Option<&Step>,
+        rest: &[Step],
         conclusion: &Conclusion,
     ) -> Result<(), CoreError>;
 

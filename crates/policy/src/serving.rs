@@ -318,7 +318,7 @@ impl ScorerPolicy {
             alternatives,
             policy_version: self.version.to_string(),
             catalogue: prepared.snapshot().digest,
-            revision: prepared.snapshot().revision,
+            revision: prepared.snapshot().changed,
             trace: Some(Trace::Inline(trace::FORMAT.to_owned(), trace)),
         })
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use maestro_core::ports::{Blobs, Registry};
-use maestro_registry::{EtcdConfig, EtcdRegistry};
+use maestro_registry::{EtcdConfig, EtcdJournal, EtcdRegistry, JournalConfig, RegistryError};
 use maestro_rpc::RemoteBlobs;
 use maestro_store::ObjectBlobs;
 use maestro_telemetry::{Counter, Gauge, Label};
@@ -23,7 +23,26 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// The registry, connected, and the blobs, not yet opened.
 pub struct Resources {
     registry: Arc<EtcdRegistry>,
+    etcd: EtcdConfig,
     blobs: BlobSource,
+}
+
+/// Connects again and again, for a minute.
+async fn patiently<T, F>(what: &str, connect: impl Fn() -> F) -> Result<T, RegistryError>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+{
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match connect().await {
+            Ok(connected) => return Ok(connected),
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "{what} cannot be reached yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
 }
 
 impl Resources {
@@ -32,18 +51,29 @@ impl Resources {
     /// # Errors
     /// Why it could not be reached within a minute.
     pub async fn connect(etcd: EtcdConfig, blobs: BlobSource) -> Result<Self, ProcessError> {
-        let until = Instant::now() + PATIENCE;
-        let registry = loop {
-            match EtcdRegistry::connect(etcd.clone()).await {
-                Ok(registry) => break Arc::new(registry),
-                Err(error) if Instant::now() >= until => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(%error, "the registry cannot be reached yet");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
+        let registry = patiently("the registry", || EtcdRegistry::connect(etcd.clone())).await?;
+        Ok(Self {
+            registry: Arc::new(registry),
+            etcd,
+            blobs,
+        })
+    }
+
+    /// Takes a seat among the coordinators that share the durable journal, which is in the
+    /// registry's etcd unless its settings name another. Large steps go into `blobs`.
+    ///
+    /// # Errors
+    /// Why it could not be reached within a minute.
+    pub async fn journal(
+        &self,
+        config: &JournalConfig,
+        blobs: &Arc<dyn Blobs>,
+    ) -> Result<EtcdJournal, ProcessError> {
+        let connect = || {
+            let connecting = EtcdJournal::connect(config.clone(), &self.etcd, Arc::clone(blobs));
+            Box::pin(connecting)
         };
-        Ok(Self { registry, blobs })
+        Ok(patiently("the journal", connect).await?)
     }
 
     /// The live registry.

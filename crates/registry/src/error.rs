@@ -48,6 +48,9 @@ pub enum RegistryError {
         /// Why it was refused.
         reason: String,
     },
+    /// etcd has reached its quota and takes nothing more.
+    #[error("etcd has no space left")]
+    NoSpace,
     /// The lease of this process has ended.
     #[error("the lease has ended")]
     LeaseGone,
@@ -68,6 +71,7 @@ impl From<RegistryError> for CoreError {
             }
             RegistryError::Thread(_) => Self::Internal(error.to_string()),
             RegistryError::Unavailable { .. }
+            | RegistryError::NoSpace
             | RegistryError::Timeout { .. }
             | RegistryError::LeaseGone
             | RegistryError::Compacted(_) => Self::Unavailable {
@@ -82,6 +86,7 @@ impl From<RegistryError> for CoreError {
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
+const RESOURCE_EXHAUSTED: i32 = 8;
 const UNIMPLEMENTED: i32 = 12;
 const UNAUTHENTICATED: i32 = 16;
 
@@ -100,6 +105,7 @@ impl RegistryError {
             _ => return Self::Unavailable { operation, reason },
         };
         match code {
+            RESOURCE_EXHAUSTED if reason.contains("space exceeded") => Self::NoSpace,
             NOT_FOUND if reason.contains("lease not found") => Self::LeaseGone,
             INVALID_ARGUMENT | PERMISSION_DENIED | UNIMPLEMENTED | UNAUTHENTICATED => {
                 Self::Refused { operation, reason }

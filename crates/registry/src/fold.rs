@@ -80,6 +80,7 @@ impl SnapshotBuilder {
             entry,
         } = change;
         self.snapshot.revision = self.snapshot.revision.max(revision);
+        self.snapshot.changed = self.snapshot.changed.max(revision);
         let known = self
             .revisions
             .get(&key)

@@ -62,7 +62,16 @@ fn fresh(history: &[Change]) -> Snapshot {
     let (listing, revision) = listing(history);
     let mut builder = SnapshotBuilder::new();
     builder.reset(listing, revision);
-    (*builder.snapshot()).clone()
+    shown(&builder.snapshot())
+}
+
+/// What a snapshot shows. Which change was the last one is not known after a listing.
+fn shown(snapshot: &Snapshot) -> Snapshot {
+    assert!(snapshot.changed <= snapshot.revision);
+    Snapshot {
+        changed: 0,
+        ..snapshot.clone()
+    }
 }
 
 proptest! {
@@ -83,7 +92,7 @@ proptest! {
                 builder.snapshot();
             }
         }
-        prop_assert_eq!(&*builder.snapshot(), &fresh(&history));
+        prop_assert_eq!(shown(&builder.snapshot()), fresh(&history));
     }
 
     /// A listing somewhere in the middle of the history and the changes after it.
@@ -104,7 +113,7 @@ proptest! {
         for change in &history[listed..] {
             builder.apply(change.clone());
         }
-        prop_assert_eq!(&*builder.snapshot(), &fresh(&history));
+        prop_assert_eq!(shown(&builder.snapshot()), fresh(&history));
     }
 
     #[test]
@@ -116,6 +125,18 @@ proptest! {
             prop_assert_eq!(snapshot.digest, Some(snapshot.catalogue.digest()));
         }
     }
+}
+
+#[test]
+fn a_listing_asks_others_for_no_revision_that_they_may_never_see() {
+    let mut builder = SnapshotBuilder::new();
+    let (entries, _) = listing(&[put(4, expert("a", "one")), put(9, policy("q"))]);
+    // Others wrote to the same etcd in between.
+    builder.reset(entries, 500);
+    let snapshot = builder.snapshot();
+    assert_eq!((snapshot.revision, snapshot.changed), (500, 9));
+    builder.apply(delete(501, key(&policy("q"))));
+    assert_eq!(builder.snapshot().changed, 501);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The live registry ([`maestro_core::ports::Registry`]) twice: over etcd ([`EtcdRegistry`]), and
-//! inside one process ([`MemoryRegistry`]). One conformance suite runs against both. The only
-//! crate that knows `etcd-client`.
+//! inside one process ([`MemoryRegistry`]). One conformance suite runs against both. And the durable
+//! journal of episodes ([`EtcdJournal`]). The only crate that knows `etcd-client`.
 //!
 //! What is decided is pure and stands apart from what moves bytes:
 //! - `keys`, `codec`, `unknown`: which entry stands under which key and in which bytes,
@@ -16,6 +16,7 @@ mod error;
 mod etcd;
 mod fold;
 mod health;
+mod journal;
 mod keys;
 mod memory;
 mod unknown;
@@ -26,5 +27,6 @@ pub use error::RegistryError;
 pub use etcd::EtcdRegistry;
 pub use fold::{Change, SnapshotBuilder};
 pub use health::RegistryHealth;
+pub use journal::{EtcdJournal, JournalConfig, JournalTally};
 pub use keys::Key;
 pub use memory::MemoryRegistry;

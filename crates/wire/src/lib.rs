@@ -8,6 +8,7 @@ mod episode;
 mod event;
 mod expert;
 mod failure;
+mod journal;
 mod policy;
 mod registry;
 mod skill;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use maestro_registry::JournalConfig;
 use maestro_rpc::{BlobLimits, ClientConfig, PoolConfig, RouterConfig, ServeConfig};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -28,6 +29,8 @@ pub struct CoordinatorConfig {
     pub expert_connections: PoolConfig,
     /// Episodes at once and how they are kept.
     pub episodes: EpisodeConfig,
+    /// Where durable episodes are kept.
+    pub journal: JournalConfig,
     /// Images that clients may send.
     pub images: ImageLimits,
     /// Uploads that clients may make.
@@ -51,6 +54,7 @@ impl Default for CoordinatorConfig {
             experts: RouterConfig::default(),
             expert_connections: PoolConfig::default(),
             episodes: EpisodeConfig::default(),
+            journal: JournalConfig::default(),
             images: ImageLimits::default(),
             blobs: BlobLimits::default(),
         }
@@ -82,7 +86,7 @@ impl CoordinatorConfig {
                 setting,
                 reason: "must be at least one",
             }),
-            None => Ok(()),
+            None => Ok(self.journal.validate()?),
         }
     }
 }
@@ -95,13 +99,17 @@ pub struct EpisodeConfig {
     pub max_running: usize,
     /// When a refused client may try again, in milliseconds.
     pub retry_after_ms: u64,
-    /// Most finished episodes kept for `GetEpisode`; the oldest goes first.
+    /// Most finished episodes kept in memory for `GetEpisode`; the oldest goes first. Durable ones
+    /// are kept as the settings of the journal say.
     pub max_finished: usize,
     /// Longest time of one decision, in milliseconds.
     pub decide_timeout_ms: u64,
     /// How long to wait for the registry to catch up with a decision that names a newer revision,
     /// in milliseconds.
     pub catch_up_ms: u64,
+    /// How long a durable episode waits for a journal that is away before this coordinator leaves it
+    /// to whoever reaches the journal first, in milliseconds.
+    pub max_suspend_ms: u64,
 }
 
 impl Default for EpisodeConfig {
@@ -112,6 +120,7 @@ impl Default for EpisodeConfig {
             max_finished: 10_000,
             decide_timeout_ms: 10_000,
             catch_up_ms: 1_000,
+            max_suspend_ms: 60 * 60 * 1000,
         }
     }
 }
@@ -120,6 +129,11 @@ impl EpisodeConfig {
     /// Longest time of one decision.
     pub fn decide_timeout(&self) -> Duration {
         Duration::from_millis(self.decide_timeout_ms)
+    }
+
+    /// How long a durable episode waits for a journal that is away.
+    pub fn max_suspend(&self) -> Duration {
+        Duration::from_millis(self.max_suspend_ms)
     }
 
     /// How long to wait for the registry to catch up.
@@ -146,6 +160,11 @@ mod tests {
                 "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \
                  episodes: {max_running: 0}}",
                 "episodes.max_running",
+            ),
+            (
+                "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \
+                 journal: {queue: 0}}",
+                "journal.queue",
             ),
         ] {
             let error = read(yaml).unwrap().validate().unwrap_err().to_string();

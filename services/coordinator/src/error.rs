@@ -23,6 +23,9 @@ pub enum CoordinatorError {
         /// Why.
         reason: String,
     },
+    /// The durable journal.
+    #[error(transparent)]
+    Journal(#[from] maestro_registry::RegistryError),
     /// A rule of the domain.
     #[error(transparent)]
     Core(#[from] CoreError),

@@ -3,35 +3,51 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::Stream;
-use maestro_core::episode::{EpisodeRecord, EpisodeSpec, Step};
+use maestro_core::episode::{EpisodeRecord, Step};
 use maestro_wire::EpisodeEvent;
 use tokio::sync::watch;
 
-/// The events of one running episode from its beginning. Bounded by the episode's steps, so that
-/// a slow watcher misses nothing and holds nobody up.
+use crate::cursor::{replay, step_events};
+
+/// The events of one episode that runs here, from its beginning. Bounded by the episode's steps, so
+/// that a slow watcher misses nothing and holds nobody up. Each event is told once, however often
+/// it is reported.
 pub(crate) struct Feed {
     state: Mutex<State>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
     /// Number of events so far.
-    length: watch::Sender<usize>,
+    length: usize,
+    /// Another coordinator goes on with the episode: nothing more comes.
+    is_left: bool,
 }
 
 struct State {
     events: Vec<EpisodeEvent>,
     record: EpisodeRecord,
+    /// Steps whose decision was told.
+    decided: usize,
 }
 
 impl Feed {
-    pub(crate) fn new(spec: EpisodeSpec) -> Self {
-        let record = EpisodeRecord {
-            spec,
-            steps: Vec::new(),
-            conclusion: None,
-            outcome: None,
+    /// The feed of an episode that has got as far as `record`.
+    pub(crate) fn new(record: EpisodeRecord) -> Self {
+        let events = replay(&record, None);
+        let progress = Progress {
+            length: events.len(),
+            is_left: false,
         };
-        let events = vec![EpisodeEvent::Accepted(Arc::new(record.clone()))];
+        let decided = record.steps.len();
         Self {
-            state: Mutex::new(State { events, record }),
-            length: watch::Sender::new(1),
+            state: Mutex::new(State {
+                events,
+                record,
+                decided,
+            }),
+            progress: watch::Sender::new(progress),
         }
     }
 
@@ -40,61 +56,97 @@ impl Feed {
         self.lock().record.clone()
     }
 
+    /// A call is about to be made.
     pub(crate) fn decided(&self, step: Arc<Step>) {
-        self.push(EpisodeEvent::Decided(step));
+        self.tell(|state| {
+            let index = position(&step);
+            if index < state.decided || index < state.record.steps.len() {
+                return vec![];
+            }
+            state.decided = index + 1;
+            vec![EpisodeEvent::Decided(step)]
+        });
     }
 
+    /// A step is finished, and written where it has to be.
     pub(crate) fn finished(&self, step: Step) {
-        let step = Arc::new(step);
-        self.lock().record.steps.push((*step).clone());
-        self.push(EpisodeEvent::Finished(step));
+        self.tell(|state| {
+            let index = position(&step);
+            if index < state.record.steps.len() {
+                return vec![];
+            }
+            let mut events = step_events(&step);
+            // That of a call that was refused was not told yet.
+            events.retain(|event| {
+                !matches!(event, EpisodeEvent::Decided(_)) || index >= state.decided
+            });
+            state.decided = index + 1;
+            state.record.steps.push(step);
+            events
+        });
     }
 
     /// Ends the feed. Only the first end counts.
     pub(crate) fn ended(&self, record: EpisodeRecord) {
-        {
-            let mut state = self.lock();
+        self.tell(|state| {
             if state.record.conclusion.is_some() {
-                return;
+                return vec![];
             }
             state.record = record.clone();
-        }
-        self.push(EpisodeEvent::Ended(Arc::new(record)));
+            vec![EpisodeEvent::Ended(Arc::new(record))]
+        });
     }
 
-    pub(crate) fn is_ended(&self) -> bool {
-        self.lock().record.conclusion.is_some()
+    /// Ends the feed without an end of the episode: another coordinator goes on with it.
+    pub(crate) fn left(&self) {
+        self.progress
+            .send_modify(|progress| progress.is_left = true);
     }
 
-    /// Every event from the first to the last, waiting for those to come.
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.progress.borrow().is_left || self.lock().record.conclusion.is_some()
+    }
+
+    /// Every event from the first to the last, waiting for those to come. Without an
+    /// [`EpisodeEvent::Ended`] where the episode was left to others.
     pub(crate) fn watch(self: Arc<Self>) -> impl Stream<Item = EpisodeEvent> + Send {
-        let length = self.length.subscribe();
+        let progress = self.progress.subscribe();
         futures::stream::unfold(
-            (self, length, 0, false),
-            |(feed, mut length, next, done)| async move {
+            (self, progress, 0, false),
+            |(feed, mut progress, next, done)| async move {
                 if done {
                     return None;
                 }
                 // The sender lives in the feed, which this stream holds: waiting cannot fail.
-                length.wait_for(|length| *length > next).await.ok()?;
+                progress
+                    .wait_for(|progress| progress.length > next || progress.is_left)
+                    .await
+                    .ok()?;
                 let event = feed.lock().events.get(next).cloned()?;
                 let done = matches!(event, EpisodeEvent::Ended(_));
-                Some((event, (feed, length, next + 1, done)))
+                Some((event, (feed, progress, next + 1, done)))
             },
         )
     }
 
-    fn push(&self, event: EpisodeEvent) {
+    fn tell(&self, events: impl FnOnce(&mut State) -> Vec<EpisodeEvent>) {
         let length = {
             let mut state = self.lock();
-            state.events.push(event);
+            let events = events(&mut state);
+            state.events.extend(events);
             state.events.len()
         };
-        self.length.send_replace(length);
+        self.progress
+            .send_modify(|progress| progress.length = progress.length.max(length));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; were it so, the data would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn position(step: &Step) -> usize {
+    usize::try_from(step.index).unwrap_or(usize::MAX)
 }

@@ -3,17 +3,21 @@
 //! [`start`] joins the parts. A task comes in through `services`, is parsed once and admitted
 //! ([`admission`]), and runs in an actor of its own (`actors`), which moves messages between the
 //! pure state machine of `maestro-core` and the ports: policy, experts, skills, journal. What
-//! happens is told to watchers through a `feed`.
+//! happens is told to watchers through a `feed`, and where a durable episode runs elsewhere through
+//! its journal (`watching`). What a coordinator that is gone had under way is taken over (`adoption`).
 
 pub mod admission;
 pub mod config;
 pub mod error;
 
 mod actors;
+mod adoption;
+mod cursor;
 mod feed;
 mod journal;
 mod services;
 mod start;
+mod watching;
 
 pub use config::CoordinatorConfig;
 pub use error::CoordinatorError;

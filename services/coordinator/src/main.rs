@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use maestro_coordinator::{Coordinator, CoordinatorConfig, MemoryJournal, Ports, start};
+use maestro_core::ports::{Blobs, SharedJournal};
 use maestro_process::{ProcessError, Program, Resources};
 use maestro_rpc::{DrainReport, ServeConfig};
 use maestro_store::ObjectPolicies;
@@ -24,12 +25,19 @@ impl Program for Process {
     }
 
     async fn start(config: CoordinatorConfig, resources: Resources) -> Result<Self, ProcessError> {
-        let blobs = resources.store()?;
+        let store = resources.store()?;
+        let blobs: Arc<dyn Blobs> = Arc::new(store.clone());
+        let durable: Option<Arc<dyn SharedJournal>> = if config.journal.enabled {
+            Some(Arc::new(resources.journal(&config.journal, &blobs).await?))
+        } else {
+            None
+        };
         let ports = Ports {
             registry: resources.registry(),
-            policies: Arc::new(ObjectPolicies::new(blobs.clone())),
-            blobs: Arc::new(blobs),
+            policies: Arc::new(ObjectPolicies::new(store)),
+            blobs,
             journal: Arc::new(MemoryJournal::new(config.episodes.max_finished)),
+            durable,
         };
         let running = start(config, ports).await;
         running.map(Self).map_err(ProcessError::service)

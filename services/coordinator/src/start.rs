@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use maestro_core::ports::{Blobs, Journal, PolicyStore, Registry};
+use maestro_core::ports::{Blobs, Journal, PolicyStore, Registry, SharedJournal};
 use maestro_proto::v1::{
     episode_service_server::EpisodeServiceServer,
     policy_admin_service_server::PolicyAdminServiceServer,
@@ -19,14 +19,17 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     actors::{Live, Root, World},
     admission::Admission,
+    adoption::Adopter,
     config::CoordinatorConfig,
     error::CoordinatorError,
+    journal::Journals,
     services::{EpisodeApi, PolicyAdminApi, RegistryApi},
+    watching::Watching,
 };
 
 /// The adapters that a coordinator runs on.
@@ -37,8 +40,10 @@ pub struct Ports {
     pub blobs: Arc<dyn Blobs>,
     /// Which policies there are.
     pub policies: Arc<dyn PolicyStore>,
-    /// Records of episodes.
+    /// Records of episodes that end with this process.
     pub journal: Arc<dyn Journal>,
+    /// Records of those that outlive it; without it there are none.
+    pub durable: Option<Arc<dyn SharedJournal>>,
 }
 
 /// A serving coordinator. Dropping it ends every episode where it stands.
@@ -47,6 +52,7 @@ pub struct Coordinator {
     root: ActorRef<()>,
     root_task: JoinHandle<()>,
     cleanup: TaskTracker,
+    _adopting: Option<AbortOnDropHandle<()>>,
 }
 
 /// Starts a coordinator and serves it.
@@ -70,7 +76,10 @@ pub async fn start(
             config.skill_client,
         )?),
         experts: Arc::new(ExpertRouter::new(snapshots.clone(), pool, config.experts)),
-        journal: Arc::clone(&ports.journal),
+        journals: Journals {
+            memory: ports.journal,
+            durable: ports.durable.clone(),
+        },
         snapshots,
         config: config.episodes.clone(),
     });
@@ -96,6 +105,24 @@ pub async fn start(
         config.episodes.max_running as f64,
         &[Label::Resource("episodes")],
     );
+    let adopting = ports.durable.clone().map(|journal| {
+        let adopter = Adopter {
+            live: Arc::clone(&live),
+            journal,
+            permits: Arc::clone(&permits),
+            scheduler: scheduler_ref.clone(),
+            draining: draining_ref.clone(),
+        };
+        AbortOnDropHandle::new(tokio::spawn(adopter.run()))
+    });
+    if adopting.is_none() {
+        tracing::info!("there is no durable journal: every episode ends with this process");
+    }
+    let watching = Watching {
+        world: Arc::clone(&world),
+        live: Arc::clone(&live),
+        draining: draining_ref.clone(),
+    };
     let episodes = EpisodeApi {
         admission: Admission {
             blobs: Arc::clone(&ports.blobs),
@@ -106,6 +133,8 @@ pub async fn start(
         live: Arc::clone(&live),
         scheduler: scheduler_ref,
         draining: draining_ref,
+        watching,
+        accepting: cleanup.clone(),
     };
     let registry = RegistryApi {
         registry: Arc::clone(&ports.registry),
@@ -139,6 +168,7 @@ pub async fn start(
         root,
         root_task,
         cleanup,
+        _adopting: adopting,
     })
 }
 
@@ -156,8 +186,8 @@ impl Coordinator {
         Ok(self.running.wait().await?)
     }
 
-    /// Takes no new episodes, lets the running ones finish for at most `grace`, cancels the rest,
-    /// and closes.
+    /// Takes no new episodes, lets the running ones finish for at most `grace`, leaves the durable
+    /// ones of the rest to other coordinators, cancels the others, and closes.
     pub async fn drain(self, grace: Duration) -> DrainReport {
         let report = self.running.drain(grace).await;
         self.root.stop(None);
@@ -176,7 +206,8 @@ impl Coordinator {
     }
 }
 
-/// How the coordinator drains: no new episodes, wait for the running ones, cancel the rest.
+/// How the coordinator drains: no new episodes, wait for the running ones, hand over or cancel the
+/// rest.
 struct DrainEpisodes {
     live: Arc<Live>,
     world: Arc<World>,
@@ -185,7 +216,7 @@ struct DrainEpisodes {
     cleanup: TaskTracker,
 }
 
-/// Part of the grace period kept back for cancelling what has not finished by itself.
+/// Part of the grace period kept back for what has not finished by itself.
 const CANCEL_SHARE: u32 = 10;
 
 #[async_trait]
@@ -193,7 +224,12 @@ impl Drainable for DrainEpisodes {
     fn status(&self) -> ServiceStatus {
         let in_flight = u32::try_from(*self.live.count().borrow()).unwrap_or(u32::MAX);
         let snapshot = self.world.snapshot();
+        let journal = match &self.world.journals.durable {
+            Some(_) => "etcd",
+            None => "memory",
+        };
         let details = BTreeMap::from([
+            ("journal".to_owned(), journal.to_owned()),
             ("pairs".to_owned(), snapshot.action_set().len().to_string()),
             (
                 "catalogue".to_owned(),
@@ -219,23 +255,30 @@ impl Drainable for DrainEpisodes {
         let finished = tokio::time::timeout(finish, count.wait_for(|count| *count == 0))
             .await
             .is_ok();
-        if finished {
-            return 0;
+        let mut cancelled = 0;
+        if !finished {
+            for (_, episode) in &self.live.all() {
+                if episode.is_shared {
+                    episode.leave("drain");
+                } else {
+                    episode.cancel("the coordinator shuts down");
+                    cancelled += 1;
+                }
+            }
+            let gone = count.wait_for(|count| *count == 0);
+            let gone = tokio::time::timeout(grace / CANCEL_SHARE, gone).await;
+            if gone.is_err() {
+                tracing::warn!(
+                    tasks = self.cleanup.len(),
+                    "episodes had not ended when the time was up"
+                );
+            }
         }
-        let rest = self.live.all();
-        for (_, episode) in &rest {
-            episode.cancel("the coordinator shuts down");
-        }
-        let cancelled = count.wait_for(|count| *count == 0);
-        if tokio::time::timeout(grace / CANCEL_SHARE, cancelled)
-            .await
-            .is_err()
+        if let Some(journal) = &self.world.journals.durable
+            && let Err(error) = journal.resign().await
         {
-            tracing::warn!(
-                tasks = self.cleanup.len(),
-                "episodes had not ended when the time was up"
-            );
+            tracing::warn!(%error, "the episodes that are left are adopted later");
         }
-        u32::try_from(rest.len()).unwrap_or(u32::MAX)
+        cancelled
     }
 }

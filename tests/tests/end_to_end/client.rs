@@ -59,13 +59,17 @@ pub(crate) struct Installation {
 }
 
 pub(crate) async fn installation() -> Installation {
+    installation_for(Limits::default().max_concurrency).await
+}
+
+/// The same with an expert that takes so many calls at once.
+pub(crate) async fn installation_for(calls: u32) -> Installation {
     let cluster = with_skills().await;
     let chat = ChatServer::start("yes").await.unwrap();
     let worker = cluster.adopting_worker("worker").unwrap();
-    cluster
-        .add_expert(&descriptor("only", &chat.base_url()))
-        .await
-        .unwrap();
+    let mut expert = descriptor("only", &chat.base_url());
+    expert.limits.max_concurrency = calls;
+    cluster.add_expert(&expert).await.unwrap();
     cluster
         .until("the expert", |s| s.serves(&"only".parse().unwrap()))
         .await

@@ -11,6 +11,7 @@ mod buckets;
 mod client;
 mod cluster;
 mod command_line;
+mod durable;
 mod learning;
 mod observability;
 mod operations;

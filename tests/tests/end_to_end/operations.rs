@@ -137,6 +137,7 @@ async fn a_draining_coordinator_finishes_what_it_accepted_and_takes_nothing_new(
     let accepted = create(&mut client, "Slowly?", "").await.unwrap();
     let watch = v1::WatchEpisodeRequest {
         id: accepted.id.clone(),
+        ..v1::WatchEpisodeRequest::default()
     };
     let mut events = client.watch_episode(watch).await.unwrap().into_inner();
     until("the call", async || installation.chat.calls() > 0).await;
@@ -226,6 +227,7 @@ async fn an_ended_episode_can_be_watched_listed_and_judged() {
     let created = create(&mut client, "Ready?", "").await.unwrap();
     let watch = || v1::WatchEpisodeRequest {
         id: created.id.clone(),
+        ..v1::WatchEpisodeRequest::default()
     };
     let mut kinds = Vec::new();
     // The first watcher follows it live, the second reads what has been.

@@ -45,6 +45,7 @@ pub(super) async fn offer(
     rate: u32,
     time: Duration,
     first: u64,
+    durability: v1::Durability,
 ) -> Result<Sample, CliError> {
     let channel = ChannelPool::new(PoolConfig::default()).channel(endpoint)?;
     let client = EpisodeServiceClient::new(channel);
@@ -89,7 +90,7 @@ pub(super) async fn offer(
         let client = client.clone();
         let sender = sender.clone();
         episodes.spawn(async move {
-            let episode = run(client, first + number);
+            let episode = run(client, first + number, durability);
             let ended = tokio::time::timeout(EPISODE_TIMEOUT, episode)
                 .await
                 .unwrap_or_else(|_| Err("took too long".to_owned()));
@@ -116,14 +117,21 @@ pub(super) async fn offer(
 }
 
 /// Runs one episode and returns its number of steps if it was answered, else what happened.
-async fn run(mut client: EpisodeServiceClient<Channel>, number: u64) -> Result<u32, String> {
+async fn run(
+    mut client: EpisodeServiceClient<Channel>,
+    number: u64,
+    durability: v1::Durability,
+) -> Result<u32, String> {
     let question = format!("Question {number}: what is {number} plus {}?", number % 97);
     let request = v1::RunEpisodeRequest {
         task: Some(v1::Task {
             question,
             ..v1::Task::default()
         }),
-        options: None,
+        options: Some(v1::EpisodeOptions {
+            durability: durability.into(),
+            ..v1::EpisodeOptions::default()
+        }),
     };
     let text = |status: tonic::Status| status.to_string();
     let mut events = client

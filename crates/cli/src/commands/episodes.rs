@@ -1,11 +1,10 @@
 use std::io;
 
-use futures::StreamExt;
 use maestro_core::{CoreError, episode::EpisodeRecord};
 use maestro_proto::v1;
 use maestro_wire::FromProto;
 
-use super::{print_json, run::follow};
+use super::{print_json, resume, run::follow};
 use crate::{
     arguments::{Cancel, Episode, List, Report, Submit},
     connection::{Connection, quick},
@@ -68,13 +67,7 @@ fn show(record: &EpisodeRecord, json: bool) -> Result<(), CliError> {
 
 pub(super) async fn watch(watch: Episode) -> Result<(), CliError> {
     let connection = Connection::open(&watch.endpoint.endpoint)?;
-    let request = v1::WatchEpisodeRequest { id: watch.id };
-    let events = connection
-        .episodes()
-        .watch_episode(request)
-        .await?
-        .into_inner();
-    let events = events.map(|message| message.map(|message| message.event));
+    let events = resume::watch(connection, watch.id);
     if watch.json {
         print_json(&episode_json(&follow(events, Live(io::stderr())).await?))
     } else {

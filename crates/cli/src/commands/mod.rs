@@ -6,6 +6,7 @@ mod experts;
 mod models;
 mod policies;
 mod record;
+mod resume;
 mod run;
 mod skills;
 mod train;

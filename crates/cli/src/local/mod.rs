@@ -106,6 +106,8 @@ pub(crate) async fn start(
         policies: Arc::new(ObjectPolicies::new(store)),
         blobs,
         journal: Arc::new(MemoryJournal::new(config.episodes.max_finished)),
+        // There is no etcd: durable episodes are kept in memory like all others.
+        durable: None,
     };
     let coordinator = maestro_coordinator::start(config, ports)
         .await

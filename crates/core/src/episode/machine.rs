@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use super::{
     Action, Answer, Conclusion, Decision, EpisodeSpec, Failure, FailureKind, FinalAnswer,
-    Observation, Step, Termination, Truncation,
+    Observation, PendingCall, Step, Termination, Truncation,
 };
 use crate::{expert_call::Usage, money::MicroUsd, task::Pair};
+
+mod recovery;
 
 /// What is left of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,10 @@ pub struct Invocation {
     pub pair: Pair,
     /// What to ask; empty for the question itself.
     pub query: String,
-    /// What is reserved for it; `None` without a cost limit.
+    /// What it may cost at most; `None` without a cost limit.
     pub max_cost: Option<MicroUsd>,
+    /// Whether it repeats a call of an owner that is gone and that may have happened already.
+    pub repeated: bool,
 }
 
 /// Something that happened.
@@ -63,7 +67,7 @@ pub enum Event {
     Observed(Observation),
     /// The last step is in the journal.
     Journaled,
-    /// The journal refused the last step.
+    /// The journal refused the last step, or the call that was to be made.
     JournalFailed(Failure),
     /// Somebody wants the episode to stop.
     CancelRequested {
@@ -110,14 +114,7 @@ pub enum Phase {
     /// The policy is being asked.
     Deciding,
     /// A call is under way.
-    Invoking {
-        /// The decision behind it.
-        decision: Decision,
-        /// When the decision was there.
-        decided_at: Timestamp,
-        /// What is reserved for it.
-        reserved: MicroUsd,
-    },
+    Invoking(PendingCall),
     /// The last step is being written.
     Journaling,
     /// Ended.
@@ -132,6 +129,8 @@ pub struct Episode {
     phase: Phase,
     usage: Usage,
     step_started_at: Timestamp,
+    /// The call that an earlier owner had under way when it was lost.
+    interrupted: Option<PendingCall>,
 }
 
 impl Episode {
@@ -144,6 +143,7 @@ impl Episode {
             phase: Phase::New,
             usage: Usage::default(),
             step_started_at,
+            interrupted: None,
         }
     }
 
@@ -160,6 +160,14 @@ impl Episode {
     /// Where it stands.
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// The call under way, as the journal keeps it.
+    pub fn pending_call(&self) -> Option<&PendingCall> {
+        match &self.phase {
+            Phase::Invoking(call) => Some(call),
+            _ => None,
+        }
     }
 
     /// What is left of the budget at `now`. Reserved money counts as spent.
@@ -191,17 +199,18 @@ impl Episode {
             (_, Event::DeadlinePassed) => {
                 self.finish_early(Termination::Truncated(Truncation::Deadline), now)
             }
-            (Phase::New, Event::Started) => self.decide_or_stop(now),
+            (Phase::New, Event::Started) => match self.interrupted.take() {
+                Some(call) => self.resume(call, now),
+                None => self.decide_or_stop(now),
+            },
             (Phase::Deciding, Event::Decided { decision, quote }) => {
                 self.act(decision, &quote, now)
             }
             (Phase::Deciding, Event::DecideFailed(failure))
-            | (Phase::Journaling, Event::JournalFailed(failure)) => {
+            | (Phase::Journaling | Phase::Invoking(_), Event::JournalFailed(failure)) => {
                 vec![self.finish(Termination::Failed(failure), None, MicroUsd::ZERO, now)]
             }
-            (Phase::Invoking { .. }, Event::Observed(observation)) => {
-                self.observe(observation, now)
-            }
+            (Phase::Invoking(_), Event::Observed(observation)) => self.observe(observation, now),
             (Phase::Journaling, Event::Journaled) => self.decide_or_stop(now),
             _ => vec![],
         }
@@ -209,8 +218,12 @@ impl Episode {
 
     fn reserved(&self) -> MicroUsd {
         match &self.phase {
-            Phase::Invoking { reserved, .. } => *reserved,
-            _ => MicroUsd::ZERO,
+            Phase::Invoking(call) => call.reserved(),
+            // An earlier owner's, until it is known what becomes of it.
+            _ => self
+                .interrupted
+                .as_ref()
+                .map_or(MicroUsd::ZERO, PendingCall::reserved),
         }
     }
 
@@ -249,19 +262,15 @@ impl Episode {
                 let remaining = self.remaining(now);
                 match admit(&pair, quote, &remaining, &self.spec) {
                     Ok(max_cost) => {
-                        let step = self.next_index();
-                        let reserved = max_cost.unwrap_or_default();
-                        self.phase = Phase::Invoking {
+                        let call = PendingCall {
+                            step: self.next_index(),
                             decision,
+                            started_at: self.step_started_at,
                             decided_at: now,
-                            reserved,
-                        };
-                        vec![Effect::Invoke(Invocation {
-                            step,
-                            pair,
-                            query,
                             max_cost,
-                        })]
+                            repeated: false,
+                        };
+                        self.invoke(call, pair, query)
                     }
                     Err(failure) => self.record(decision, Observation::failed(failure), now, now),
                 }
@@ -269,17 +278,25 @@ impl Episode {
         }
     }
 
+    fn invoke(&mut self, call: PendingCall, pair: Pair, query: String) -> Vec<Effect> {
+        let invocation = Invocation {
+            step: call.step,
+            pair,
+            query,
+            max_cost: call.max_cost,
+            repeated: call.repeated,
+        };
+        self.phase = Phase::Invoking(call);
+        vec![Effect::Invoke(invocation)]
+    }
+
     fn observe(&mut self, observation: Observation, now: Timestamp) -> Vec<Effect> {
-        let Phase::Invoking {
-            decision,
-            decided_at,
-            ..
-        } = std::mem::replace(&mut self.phase, Phase::Journaling)
-        else {
+        let Phase::Invoking(call) = std::mem::replace(&mut self.phase, Phase::Journaling) else {
             return vec![];
         };
+        let observation = call.settle(observation);
         self.usage.add(&observation.usage);
-        self.record(decision, observation, decided_at, now)
+        self.record(call.decision, observation, call.decided_at, now)
     }
 
     fn record(

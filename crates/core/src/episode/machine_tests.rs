@@ -10,11 +10,11 @@ use crate::{
     task::{Budget, Constraints, Task, Weights},
 };
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn spec(max_steps: u32, max_cost: Option<u64>) -> EpisodeSpec {
+pub(super) fn spec(max_steps: u32, max_cost: Option<u64>) -> EpisodeSpec {
     EpisodeSpec {
         id: EpisodeId::generate(),
         tenant: TenantId::anonymous(),
@@ -39,7 +39,7 @@ fn spec(max_steps: u32, max_cost: Option<u64>) -> EpisodeSpec {
     }
 }
 
-fn decision(action: Action) -> Decision {
+pub(super) fn decision(action: Action) -> Decision {
     Decision {
         action,
         log_prob: -0.5,
@@ -53,7 +53,7 @@ fn decision(action: Action) -> Decision {
     }
 }
 
-fn invoke() -> Decision {
+pub(super) fn invoke() -> Decision {
     let pair = Pair {
         expert: "a".parse().unwrap(),
         skill: "b".parse().unwrap(),
@@ -64,14 +64,14 @@ fn invoke() -> Decision {
     })
 }
 
-fn decided(decision: Decision) -> Event {
+pub(super) fn decided(decision: Decision) -> Event {
     Event::Decided {
         decision,
         quote: Quote::AtMost(MicroUsd(10)),
     }
 }
 
-fn observed(value: &str, confidence: f32, cost: u64) -> Event {
+pub(super) fn observed(value: &str, confidence: f32, cost: u64) -> Event {
     Event::Observed(Observation {
         text: value.into(),
         answer: Some(ExtractedAnswer {
@@ -87,7 +87,7 @@ fn observed(value: &str, confidence: f32, cost: u64) -> Event {
     })
 }
 
-fn conclusion(effects: &[Effect]) -> Option<&Conclusion> {
+pub(super) fn conclusion(effects: &[Effect]) -> Option<&Conclusion> {
     effects.iter().find_map(|effect| match effect {
         Effect::Finish(conclusion) => Some(conclusion),
         _ => None,
@@ -195,7 +195,7 @@ fn a_call_beyond_the_budget_or_without_a_price_is_refused() {
 }
 
 #[derive(Clone, Debug)]
-enum Input {
+pub(super) enum Input {
     Started,
     Invoke(u64),
     Unpriced,
@@ -210,7 +210,7 @@ enum Input {
     Deadline,
 }
 
-fn input() -> impl Strategy<Value = Input> {
+pub(super) fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
         2 => Just(Input::Started),
         6 => (0u64..60).prop_map(Input::Invoke),
@@ -231,7 +231,7 @@ fn failure() -> Failure {
     Failure::new(FailureKind::Unavailable, "gone")
 }
 
-fn event(input: Input, reserved: MicroUsd) -> Event {
+pub(super) fn event(input: Input, reserved: MicroUsd) -> Event {
     match input {
         Input::Started => Event::Started,
         Input::Invoke(bound) => Event::Decided {
@@ -278,7 +278,7 @@ proptest! {
         let mut ends = 0;
         for (tick, input) in inputs.into_iter().enumerate() {
             let reserved = match episode.phase() {
-                Phase::Invoking { reserved, .. } => *reserved,
+                Phase::Invoking(call) => call.reserved(),
                 _ => MicroUsd::ZERO,
             };
             let ended = ends > 0;

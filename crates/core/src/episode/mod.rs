@@ -10,6 +10,6 @@ pub use observation::{
 };
 pub use record::{
     Action, Alternative, Answer, Choice, Conclusion, Decision, Durability, EpisodeRecord,
-    EpisodeSpec, EpisodeStatus, FinalAnswer, Outcome, ServingMode, Step, Termination, Trace,
-    Truncation,
+    EpisodeSpec, EpisodeStatus, FinalAnswer, Outcome, PendingCall, ServingMode, Step, Termination,
+    Trace, Truncation,
 };

@@ -46,6 +46,21 @@ pub struct EpisodeSpec {
     pub created_at: Timestamp,
 }
 
+impl EpisodeSpec {
+    /// Whether two creations ask for the same. Their deadlines may differ: a timeout is counted
+    /// from each request's own arrival.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let timeless = |task: &Task| {
+            let mut task = task.clone();
+            task.budget.deadline = Timestamp::UNIX_EPOCH;
+            task
+        };
+        timeless(&self.task) == timeless(&other.task)
+            && (self.mode, &self.slot, self.durability)
+                == (other.mode, &other.slot, other.durability)
+    }
+}
+
 /// How a decision is taken from the policy's distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +196,24 @@ pub struct Step {
     pub decided_at: Timestamp,
     /// When the observation was there.
     pub finished_at: Timestamp,
+}
+
+/// A call that is about to be made or under way: all that is needed to repeat it when whoever made
+/// it is lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PendingCall {
+    /// Index of its step.
+    pub step: u32,
+    /// The decision behind it.
+    pub decision: Decision,
+    /// When the decision was asked for.
+    pub started_at: Timestamp,
+    /// When the decision was there.
+    pub decided_at: Timestamp,
+    /// What the call may cost at most; `None` without a cost limit.
+    pub max_cost: Option<MicroUsd>,
+    /// Whether it repeats the call of an owner that is gone.
+    pub repeated: bool,
 }
 
 /// Which limit ended an episode.

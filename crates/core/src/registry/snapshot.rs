@@ -78,8 +78,13 @@ impl Candidate<'_> {
 /// The registry at one revision, as one process sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// Revision of the registry. Grows with every change, liveness included.
+    /// Revision of the registry up to which this holds every change, liveness included. After a
+    /// listing it counts what else is written to the same etcd, so that it may be one that no other
+    /// process ever sees.
     pub revision: u64,
+    /// Revision of a change that this holds: the last one, but for deletions before a listing. Every
+    /// other process comes to a [`Self::revision`] at least this, so it is what to ask others for.
+    pub changed: u64,
     /// Descriptors and skills.
     pub catalogue: Arc<Catalogue>,
     /// [`Catalogue::digest`], computed once per change.
@@ -100,6 +105,7 @@ impl Snapshot {
         let digest = Some(catalogue.digest());
         Self {
             revision,
+            changed: revision,
             catalogue: Arc::new(catalogue),
             digest,
             ..Self::default()

@@ -20,7 +20,7 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A fresh connection, in the runtime of the caller.
-pub(super) async fn connect(config: &EtcdConfig) -> Result<Client, RegistryError> {
+pub(crate) async fn connect(config: &EtcdConfig) -> Result<Client, RegistryError> {
     let mut options = ConnectOptions::new()
         .with_connect_timeout(config.connect_timeout())
         .with_keep_alive(PING_INTERVAL, config.request_timeout())
@@ -61,7 +61,7 @@ fn tls_options(tls: &EtcdTls) -> Result<TlsOptions, RegistryError> {
 
 /// Waits for one request to etcd, but not for ever: the client waits as long as no member can be
 /// reached.
-pub(super) async fn call<T>(
+pub(crate) async fn call<T>(
     operation: &'static str,
     limit: Duration,
     request: impl Future<Output = Result<T, etcd_client::Error>>,
@@ -76,17 +76,17 @@ pub(super) async fn call<T>(
 }
 
 /// The revision of an answer.
-pub(super) fn header_revision(header: Option<&ResponseHeader>) -> u64 {
+pub(crate) fn header_revision(header: Option<&ResponseHeader>) -> u64 {
     header.map_or(0, |header| revision(header.revision()))
 }
 
 /// Revisions are never negative.
-pub(super) fn revision(revision: i64) -> u64 {
+pub(crate) fn revision(revision: i64) -> u64 {
     revision.try_into().unwrap_or(0)
 }
 
 /// What stands under `key`, where something does.
-pub(super) fn existing(key: &Key, pair: &KeyValue) -> Existing {
+pub(crate) fn existing(key: &Key, pair: &KeyValue) -> Existing {
     match Stored::decode(key, pair.value()) {
         Ok(stored) => Existing::Readable(Box::new(stored)),
         Err(_) => Existing::Unreadable,

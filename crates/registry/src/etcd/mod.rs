@@ -11,7 +11,7 @@
 //! The two threads have a runtime and a connection each, so that neither load on the callers'
 //! runtime nor the folding of a large registry delays a keep-alive.
 
-mod client;
+pub(crate) mod client;
 mod follower;
 mod lease;
 mod registration;
@@ -300,7 +300,7 @@ impl Registry for EtcdRegistry {
 }
 
 /// Runs `work` on a thread and a runtime of its own.
-fn start<F: Future<Output = ()>>(
+pub(crate) fn start<F: Future<Output = ()>>(
     name: &str,
     work: impl FnOnce() -> F + Send + 'static,
 ) -> Result<(), RegistryError> {

@@ -10,4 +10,6 @@
 
 mod conformance;
 mod faults;
+mod journal;
+mod journal_faults;
 mod support;

@@ -145,6 +145,10 @@ pub fn to_status(error: &CoreError) -> Status {
             info("FAILED_PRECONDITION", &[]);
             (Code::FailedPrecondition, text.clone())
         }
+        CoreError::Superseded(text) => {
+            info("SUPERSEDED", &[]);
+            (Code::Aborted, text.clone())
+        }
         CoreError::Exhausted {
             what,
             limit,
@@ -242,6 +246,9 @@ pub fn from_status(status: &Status) -> CoreError {
             existing: value("existing").to_owned(),
             refused: value("refused").to_owned(),
         },
+        Code::Aborted if info.is_some_and(|info| info.reason == "SUPERSEDED") => {
+            CoreError::Superseded(text())
+        }
         Code::FailedPrecondition | Code::Aborted => CoreError::FailedPrecondition(text()),
         Code::ResourceExhausted => CoreError::Exhausted {
             what: named("what"),

@@ -16,6 +16,7 @@ fn every_variant() -> Vec<CoreError> {
             refused: "price 2".into(),
         },
         CoreError::FailedPrecondition("the episode is not finished".into()),
+        CoreError::Superseded("another coordinator owns the episode".into()),
         CoreError::Exhausted {
             what: "episodes",
             limit: 64,

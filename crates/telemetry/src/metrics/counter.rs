@@ -27,6 +27,14 @@ declare! {
             "Look-ups in a cache, by cache and result.";
         RegistryRelists => "maestro_registry_relists_total",
             "Times that the whole registry was listed again, by reason.";
+        EpisodesAdopted => "maestro_episodes_adopted_total",
+            "Durable episodes that this coordinator took over from one that is gone.";
+        EpisodesHandedOver => "maestro_episodes_handed_over_total",
+            "Durable episodes that this coordinator left to others, by reason.";
+        JournalTransactions => "maestro_journal_transactions_total",
+            "Transactions of the durable journal.";
+        JournalWrites => "maestro_journal_writes_total",
+            "Writes of the durable journal; many share a transaction.";
         JournalWriteFailures => "maestro_journal_write_failures_total",
             "Writes that the journal refused, by reason.";
     }

@@ -23,6 +23,8 @@ declare! {
             "Revision of the registry snapshot in use.";
         RegistrySnapshotAge => "maestro_registry_snapshot_age_seconds",
             "Time since the registry last confirmed the snapshot in use.";
+        JournalBytes => "maestro_journal_store_bytes",
+            "Data in use in the etcd of the durable journal.";
         ActionSetPairs => "maestro_action_set_pairs",
             "Pairs of expert and skill that can be chosen now.";
         PolicyEmbeddings => "maestro_policy_cached_embeddings",

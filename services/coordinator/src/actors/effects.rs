@@ -1,20 +1,19 @@
 //! The effects of an episode, carried out over the ports.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use maestro_core::{
-    Timestamp,
     answer::{
         AnswerKind, ExtractedAnswer,
         extract::{Form, extract},
     },
     episode::{
-        Action, Conclusion, Decision, EpisodeSpec, Event, Failure, FailureKind, Invocation,
+        Action, Decision, EpisodeSpec, Event, Failure, FailureKind, Invocation,
         MAX_OBSERVATION_CHARS, Observation, Quote, Remaining, Step, clip_middle,
     },
     expert_call::{ExpertCall, ExpertReply, Generation, Message, Role},
     ids::IdempotencyKey,
-    ports::{DecideRequest, Experts, Journal, PastStep, Policy, Skills},
+    ports::{DecideRequest, Experts, PastStep, Policy, Skills},
     quote,
     registry::{Candidate, Snapshot},
     skill_run::SkillRun,
@@ -23,20 +22,17 @@ use maestro_core::{
 use maestro_telemetry::{Counter, Histogram, Label, Span, SpanKind};
 use tokio::sync::watch;
 
-use crate::config::EpisodeConfig;
+use crate::{config::EpisodeConfig, journal::Journals};
 
-/// Writes of an end before it is given up: about a minute.
-const FINISH_ATTEMPTS: u32 = 8;
 /// Confidence of a text whose expert says nothing of its own.
 const UNKNOWN_CONFIDENCE: f32 = 0.5;
-const FINISH_BACKOFF: Duration = Duration::from_millis(250);
 
 /// Everything outside that an episode needs.
 pub(crate) struct World {
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) skills: Arc<dyn Skills>,
     pub(crate) experts: Arc<dyn Experts>,
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) journals: Journals,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(crate) config: EpisodeConfig,
 }
@@ -234,32 +230,6 @@ impl World {
             ..Observation::default()
         }
     }
-
-    /// Writes the end of an episode, again and again until it is written or the attempts are used
-    /// up.
-    pub(crate) async fn finish(
-        &self,
-        spec: &EpisodeSpec,
-        answer_step: Option<&Step>,
-        conclusion: &Conclusion,
-    ) {
-        let mut wait = FINISH_BACKOFF;
-        for _ in 0..FINISH_ATTEMPTS {
-            let started = std::time::Instant::now();
-            let written = self.journal.finish(&spec.id, answer_step, conclusion).await;
-            Histogram::JournalWriteDuration.record_duration(started.elapsed(), &[]);
-            match written {
-                Ok(()) => return,
-                Err(error) => {
-                    Counter::JournalWriteFailures.increment(&[Label::Reason("finish")]);
-                    tracing::warn!(episode = %spec.id, %error, "the end is not in the journal yet");
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-            }
-        }
-        tracing::error!(episode = %spec.id, "the end could not be written to the journal");
-    }
 }
 
 fn resolve<'a>(snapshot: &'a Snapshot, pair: &Pair) -> Result<Candidate<'a>, Failure> {
@@ -306,19 +276,6 @@ pub(super) fn action_name(action: &Action) -> &'static str {
     match action {
         Action::Invoke { .. } => "invoke",
         Action::Answer(_) => "answer",
-    }
-}
-
-/// The step as far as it is known once the decision is there, for watchers.
-pub(super) fn decided_step(index: u32, decision: &Decision, started_at: Timestamp) -> Step {
-    let now = Timestamp::now();
-    Step {
-        index,
-        decision: decision.clone(),
-        observation: None,
-        started_at,
-        decided_at: now,
-        finished_at: now,
     }
 }
 

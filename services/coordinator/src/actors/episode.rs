@@ -3,18 +3,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use maestro_core::{
     Timestamp,
-    episode::{
-        Action, Conclusion, Effect, Episode, EpisodeRecord, EpisodeSpec, Event, Failure,
-        FailureKind, Step,
-    },
+    episode::{Conclusion, Effect, Episode, EpisodeRecord, EpisodeSpec, Event, Step},
+    ports::Standing,
 };
 use maestro_telemetry::{Counter, Gauge, Histogram, Label, Span, SpanKind, TraceContext};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::effects::{World, action_name, decided_step};
-use crate::feed::Feed;
+use super::{
+    effects::{World, action_name},
+    writes::Written,
+};
+use crate::{cursor::decided_step, feed::Feed};
 
 /// Runs one episode: feeds events to the state machine and carries its effects out in tracked
 /// tasks, one at a time. Never restarted in place.
@@ -31,11 +32,15 @@ pub(crate) enum EpisodeMessage {
     Deadline,
     /// The end is in the journal.
     Concluded(Box<Conclusion>),
+    /// The episode is not this coordinator's any more, or is to be left to another: stop here.
+    Leave(&'static str),
 }
 
 /// What an episode starts with.
 pub(crate) struct EpisodeArguments {
     pub(crate) spec: EpisodeSpec,
+    /// How far an owner before got, if there was one.
+    pub(crate) before: Option<Standing>,
     pub(crate) world: Arc<World>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) permit: OwnedSemaphorePermit,
@@ -51,6 +56,8 @@ pub(crate) struct EpisodeState {
     span: Span,
     /// The step under way.
     step: Option<Span>,
+    /// Steps that are surely in the journal.
+    written: usize,
     min_revision: u64,
     generation: u64,
     effect: Option<AbortOnDropHandle<()>>,
@@ -71,6 +78,7 @@ impl Actor for EpisodeActor {
     ) -> Result<Self::State, ActorProcessingErr> {
         let EpisodeArguments {
             spec,
+            before,
             world,
             feed,
             permit,
@@ -100,9 +108,17 @@ impl Actor for EpisodeActor {
         span.set("gen_ai.operation.name", "invoke_agent");
         span.set("gen_ai.agent.name", "maestro");
         span.set("maestro.episode.id", spec.id.to_string());
+        let (steps, call) = before.map_or((vec![], None), |standing| {
+            (standing.record.steps, standing.call)
+        });
+        span.set(
+            "maestro.episode.adopted",
+            !steps.is_empty() || call.is_some(),
+        );
         Ok(EpisodeState {
-            episode: Episode::new(spec),
-            min_revision: world.snapshot().revision,
+            written: steps.len(),
+            episode: Episode::recover(spec, steps, call),
+            min_revision: world.snapshot().changed,
             world,
             feed,
             span,
@@ -125,13 +141,20 @@ impl Actor for EpisodeActor {
             EpisodeMessage::Event { .. } => return Ok(()),
             EpisodeMessage::Cancel(reason) => Event::CancelRequested { reason },
             EpisodeMessage::Deadline => Event::DeadlinePassed,
+            EpisodeMessage::Leave(reason) => {
+                state.leave(reason);
+                myself.stop(None);
+                return Ok(());
+            }
             EpisodeMessage::Concluded(conclusion) => {
                 state.conclude(*conclusion);
                 myself.stop(None);
                 return Ok(());
             }
         };
-        state.announce(&event);
+        if event == Event::Journaled {
+            state.written = state.episode.steps().len();
+        }
         for effect in state.episode.apply(event, Timestamp::now()) {
             state.carry_out(effect, &myself);
         }
@@ -157,17 +180,6 @@ impl Drop for EpisodeState {
 }
 
 impl EpisodeState {
-    /// Tells watchers of a decision before what comes of it is known.
-    fn announce(&self, event: &Event) {
-        if let Event::Decided { decision, .. } = event
-            && matches!(decision.action, Action::Invoke { .. })
-        {
-            let index = u32::try_from(self.episode.steps().len()).unwrap_or(u32::MAX);
-            let step = decided_step(index, decision, Timestamp::now());
-            self.feed.decided(Arc::new(step));
-        }
-    }
-
     fn carry_out(&mut self, effect: Effect, myself: &ActorRef<EpisodeMessage>) {
         let world = Arc::clone(&self.world);
         let spec = self.episode.spec().clone();
@@ -184,38 +196,58 @@ impl EpisodeState {
                 let steps = self.episode.steps().to_vec();
                 let min_revision = self.min_revision;
                 self.run(myself, async move {
-                    world
-                        .decide(&spec, &steps, step, remaining, min_revision)
-                        .await
+                    let decided = world.decide(&spec, &steps, step, remaining, min_revision);
+                    Some(decided.await)
                 });
             }
-            Effect::Invoke(invocation) => self.run(myself, async move {
-                Event::Observed(world.invoke(&spec, &invocation).await)
-            }),
+            Effect::Invoke(invocation) => {
+                let call = self.episode.pending_call().cloned();
+                let feed = Arc::clone(&self.feed);
+                self.run(myself, async move {
+                    if let Some(call) = &call {
+                        match world.begin(&spec, call).await {
+                            Written::Done => feed.decided(Arc::new(decided_step(call))),
+                            Written::Lost => return None,
+                            Written::Failed(error) => {
+                                let failure = Written::failure("a call", &error);
+                                return Some(Event::JournalFailed(failure));
+                            }
+                        }
+                    }
+                    Some(Event::Observed(world.invoke(&spec, &invocation).await))
+                });
+            }
             Effect::Journal(step) => {
                 record_step(&step);
-                self.feed.finished(step.clone());
+                let feed = Arc::clone(&self.feed);
                 self.run(myself, async move {
-                    let started = std::time::Instant::now();
-                    let written = world.journal.append(&spec.id, &step).await;
-                    Histogram::JournalWriteDuration.record_duration(started.elapsed(), &[]);
-                    match written {
-                        Ok(()) => Event::Journaled,
-                        Err(error) => {
-                            Counter::JournalWriteFailures.increment(&[Label::Reason("append")]);
-                            let message =
-                                format!("the journal refused step {}: {error}", step.index);
-                            Event::JournalFailed(Failure::new(FailureKind::Unavailable, message))
+                    match world.append(&spec, &step).await {
+                        Written::Done => {
+                            feed.finished(step);
+                            Some(Event::Journaled)
+                        }
+                        Written::Lost => None,
+                        Written::Failed(error) => {
+                            let what = format!("step {}", step.index);
+                            Some(Event::JournalFailed(Written::failure(&what, &error)))
                         }
                     }
                 });
             }
             Effect::Finish(conclusion) => {
-                let answer_step = self.answer_step();
+                let rest = self.episode.steps()[self.written..].to_vec();
                 let actor = myself.clone();
                 let finishing = async move {
-                    world.finish(&spec, answer_step.as_ref(), &conclusion).await;
-                    tell(&actor, EpisodeMessage::Concluded(Box::new(conclusion)));
+                    // An end that only this process knows of is none of a durable episode.
+                    let is_shared = world.journals.shared(&spec).is_some();
+                    let message = match world.finish(&spec, &rest, &conclusion).await {
+                        Written::Lost => EpisodeMessage::Leave("lost"),
+                        Written::Failed(_) if is_shared => EpisodeMessage::Leave("refused"),
+                        Written::Done | Written::Failed(_) => {
+                            EpisodeMessage::Concluded(Box::new(conclusion))
+                        }
+                    };
+                    tell(&actor, message);
                 };
                 self.step = None;
                 let task = tokio::spawn(self.span.scope(finishing));
@@ -224,37 +256,50 @@ impl EpisodeState {
         }
     }
 
-    /// Runs an effect beside the mailbox; its event comes back as a message.
+    /// Runs an effect beside the mailbox; its event comes back as a message. None comes of a write
+    /// that found the episode lost.
     fn run(
         &mut self,
         myself: &ActorRef<EpisodeMessage>,
-        effect: impl Future<Output = Event> + Send + 'static,
+        effect: impl Future<Output = Option<Event>> + Send + 'static,
     ) {
         self.generation += 1;
         let generation = self.generation;
         let actor = myself.clone();
         let task = async move {
-            let event = Box::new(effect.await);
-            tell(&actor, EpisodeMessage::Event { generation, event });
+            let message = match effect.await {
+                Some(event) => EpisodeMessage::Event {
+                    generation,
+                    event: Box::new(event),
+                },
+                None => EpisodeMessage::Leave("lost"),
+            };
+            tell(&actor, message);
         };
         let span = self.step.as_ref().unwrap_or(&self.span);
         self.effect = Some(AbortOnDropHandle::new(tokio::spawn(span.scope(task))));
     }
 
-    /// The last step where it is an answer, which is journalled with the end.
-    fn answer_step(&self) -> Option<Step> {
-        self.episode
-            .steps()
-            .last()
-            .filter(|step| step.observation.is_none())
-            .cloned()
+    /// Stops without an end: whoever adopts the episode goes on with it.
+    fn leave(&mut self, reason: &'static str) {
+        self.effect = None;
+        let spec = self.episode.spec();
+        tracing::info!(episode = %spec.id, reason, "the episode is left to others");
+        Counter::EpisodesHandedOver.increment(&[Label::Reason(reason)]);
+        self.feed.left();
+        if let Some(journal) = self.world.journals.shared(spec) {
+            journal.release(&spec.id);
+        }
     }
 
     fn conclude(&mut self, conclusion: Conclusion) {
         let spec = self.episode.spec();
-        if let Some(step) = self.answer_step() {
-            record_step(&step);
-            self.feed.finished(step);
+        for step in &self.episode.steps()[self.written..] {
+            // The answer, which is written with the end; others were counted when they came.
+            if step.observation.is_none() {
+                record_step(step);
+            }
+            self.feed.finished(step.clone());
         }
         let labels = [Label::Termination(conclusion.termination.name())];
         self.span

@@ -21,6 +21,8 @@ pub(crate) struct Live {
 #[derive(Clone)]
 pub(crate) struct LiveEpisode {
     pub(crate) tenant: TenantId,
+    /// Whether others can go on with it.
+    pub(crate) is_shared: bool,
     pub(crate) feed: Arc<Feed>,
     pub(crate) actor: ActorRef<EpisodeMessage>,
 }
@@ -28,12 +30,17 @@ pub(crate) struct LiveEpisode {
 impl LiveEpisode {
     /// Asks it to stop. One that has ended needs no asking.
     pub(crate) fn cancel(&self, reason: &str) {
-        if self
-            .actor
-            .send_message(EpisodeMessage::Cancel(reason.to_owned()))
-            .is_err()
-        {
-            tracing::debug!("an episode had ended before it could be cancelled");
+        self.tell(EpisodeMessage::Cancel(reason.to_owned()));
+    }
+
+    /// Asks it to stop here, so that another coordinator goes on with it.
+    pub(crate) fn leave(&self, reason: &'static str) {
+        self.tell(EpisodeMessage::Leave(reason));
+    }
+
+    fn tell(&self, message: EpisodeMessage) {
+        if self.actor.send_message(message).is_err() {
+            tracing::debug!("an episode had ended before it could be told");
         }
     }
 }
@@ -65,6 +72,11 @@ impl Live {
             .get(id)
             .filter(|episode| episode.tenant == *tenant)
             .cloned()
+    }
+
+    /// A running episode, whosever it is.
+    pub(crate) fn find(&self, id: &EpisodeId) -> Option<LiveEpisode> {
+        self.lock().get(id).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<(EpisodeId, LiveEpisode)> {

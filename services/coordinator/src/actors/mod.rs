@@ -13,8 +13,9 @@ mod live;
 mod registry_watcher;
 mod root;
 mod scheduler;
+mod writes;
 
 pub(crate) use effects::World;
 pub(crate) use live::Live;
 pub(crate) use root::Root;
-pub(crate) use scheduler::{Accepted, SchedulerMessage, submit};
+pub(crate) use scheduler::{Accepted, SchedulerMessage, submit, total_usage};

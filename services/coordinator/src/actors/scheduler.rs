@@ -6,6 +6,7 @@ use maestro_core::{
     episode::{Conclusion, EpisodeRecord, EpisodeSpec, Failure, FailureKind, Termination},
     expert_call::Usage,
     ids::EpisodeId,
+    ports::Standing,
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -39,6 +40,8 @@ pub(crate) enum SchedulerMessage {
 /// An episode that was admitted and journalled.
 pub(crate) struct Accepted {
     pub(crate) spec: EpisodeSpec,
+    /// How far an owner before got, if there was one.
+    pub(crate) before: Option<Standing>,
     pub(crate) permit: OwnedSemaphorePermit,
     pub(crate) trace: TraceContext,
 }
@@ -91,14 +94,26 @@ impl Actor for Scheduler {
         let SchedulerMessage::Submit { accepted, reply } = message;
         let Accepted {
             spec,
+            before,
             permit,
             trace,
         } = *accepted;
         let id = spec.id.clone();
         let tenant = spec.tenant.clone();
-        let feed = Arc::new(Feed::new(spec.clone()));
+        let is_shared = self.world.journals.shared(&spec).is_some();
+        let record = EpisodeRecord {
+            spec: spec.clone(),
+            steps: before
+                .as_ref()
+                .map(|standing| standing.record.steps.clone())
+                .unwrap_or_default(),
+            conclusion: None,
+            outcome: None,
+        };
+        let feed = Arc::new(Feed::new(record));
         let arguments = EpisodeArguments {
             spec,
+            before,
             world: Arc::clone(&self.world),
             feed: Arc::clone(&feed),
             permit,
@@ -112,6 +127,7 @@ impl Actor for Scheduler {
             id,
             LiveEpisode {
                 tenant,
+                is_shared,
                 feed: Arc::clone(&feed),
                 actor,
             },
@@ -141,7 +157,7 @@ impl Actor for Scheduler {
             return Ok(());
         };
         if let Some(episode) = self.live.remove(&id)
-            && !episode.feed.is_ended()
+            && !episode.feed.is_over()
         {
             self.fail(&id, &episode, &reason);
         }
@@ -150,10 +166,19 @@ impl Actor for Scheduler {
 }
 
 impl Scheduler {
-    /// Ends an episode whose actor is gone before its end.
+    /// Ends an episode whose actor is gone before its end. A durable one is left to be adopted, by
+    /// whoever it may be, so often as [`maestro_core::adoption::MAX_TERMS`] allows.
     fn fail(&self, id: &EpisodeId, episode: &LiveEpisode, reason: &str) {
         tracing::error!(episode = %id, reason, "an episode's actor failed");
         self.live.remove(id);
+        if let Some(journal) = &self.world.journals.durable
+            && episode.is_shared
+        {
+            Counter::EpisodesHandedOver.increment(&[Label::Reason("failed")]);
+            episode.feed.left();
+            journal.release(id);
+            return;
+        }
         let world = Arc::clone(&self.world);
         let feed = Arc::clone(&episode.feed);
         self.cleanup.spawn(async move {
@@ -166,7 +191,7 @@ impl Scheduler {
                 unsettled_cost: MicroUsd::ZERO,
                 finished_at: Timestamp::now(),
             };
-            world.finish(&record.spec, None, &conclusion).await;
+            world.finish(&record.spec, &[], &conclusion).await;
             Counter::Episodes.increment(&[Label::Termination(conclusion.termination.name())]);
             feed.ended(EpisodeRecord {
                 conclusion: Some(conclusion),
@@ -176,7 +201,8 @@ impl Scheduler {
     }
 }
 
-fn total_usage(record: &EpisodeRecord) -> Usage {
+/// What all steps used up.
+pub(crate) fn total_usage(record: &EpisodeRecord) -> Usage {
     let mut usage = Usage::default();
     for observation in record
         .steps

@@ -9,7 +9,6 @@ use maestro_core::{
     episode::{Conclusion, EpisodeRecord, EpisodeSpec, Outcome, Step},
     ids::EpisodeId,
     ports::{Created, Journal, ListQuery},
-    task::Task,
 };
 
 /// A journal in memory: records end with the process. Running episodes are bounded by admission;
@@ -47,18 +46,6 @@ fn not_found(id: &EpisodeId) -> CoreError {
     }
 }
 
-/// Whether two creations ask for the same. Their deadlines may differ: a timeout is counted from
-/// each request's own arrival.
-fn same_request(a: &EpisodeSpec, b: &EpisodeSpec) -> bool {
-    let timeless = |task: &Task| {
-        let mut task = task.clone();
-        task.budget.deadline = maestro_core::Timestamp::UNIX_EPOCH;
-        task
-    };
-    timeless(&a.task) == timeless(&b.task)
-        && (a.mode, &a.slot, a.durability) == (b.mode, &b.slot, b.durability)
-}
-
 impl State {
     fn owned(
         &mut self,
@@ -93,7 +80,7 @@ impl Journal for MemoryJournal {
                 let same = state
                     .records
                     .get(&id)
-                    .is_some_and(|r| same_request(&r.spec, spec));
+                    .is_some_and(|r| r.spec.asks_the_same(spec));
                 return if same {
                     Ok(Created::Existing(id))
                 } else {
@@ -144,7 +131,7 @@ impl Journal for MemoryJournal {
     async fn finish(
         &self,
         id: &EpisodeId,
-        answer_step: Option<&Step>,
+        rest: &[Step],
         conclusion: &Conclusion,
     ) -> Result<(), CoreError> {
         let mut state = self.lock();
@@ -152,7 +139,11 @@ impl Journal for MemoryJournal {
         if record.conclusion.is_some() {
             return Ok(());
         }
-        record.steps.extend(answer_step.cloned());
+        let written = record.steps.len();
+        let unwritten = rest
+            .iter()
+            .filter(|step| usize::try_from(step.index).is_ok_and(|index| index >= written));
+        record.steps.extend(unwritten.cloned());
         record.conclusion = Some(conclusion.clone());
         state.finished.push_back(id.clone());
         while state.finished.len() > self.max_finished {

@@ -92,11 +92,11 @@ async fn steps_are_appended_once_and_without_gaps() {
     assert!(journal.append(&spec.id, &step(0, "b")).await.is_err());
     assert!(journal.append(&spec.id, &step(2, "c")).await.is_err());
     journal
-        .finish(&spec.id, Some(&step(1, "d")), &conclusion())
+        .finish(&spec.id, &[step(0, "a"), step(1, "d")], &conclusion())
         .await
         .unwrap();
     journal
-        .finish(&spec.id, Some(&step(1, "e")), &conclusion())
+        .finish(&spec.id, &[step(1, "e")], &conclusion())
         .await
         .unwrap();
     assert!(journal.append(&spec.id, &step(2, "f")).await.is_err());
@@ -112,7 +112,7 @@ async fn the_oldest_finished_episode_goes_first() {
         journal.create(spec).await.unwrap();
     }
     for spec in &specs[..3] {
-        journal.finish(&spec.id, None, &conclusion()).await.unwrap();
+        journal.finish(&spec.id, &[], &conclusion()).await.unwrap();
     }
     let tenant = TenantId::anonymous();
     assert!(journal.get(&tenant, &specs[0].id).await.is_err());

@@ -10,16 +10,19 @@ use maestro_core::{
 };
 use maestro_proto::v1::{self, episode_service_server::EpisodeService};
 use maestro_telemetry::{Counter, Label, TraceContext};
-use maestro_wire::{EpisodeEvent, FromProto, ToProto, event_to_proto};
+use maestro_wire::{FromProto, ToProto, event_to_proto};
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use super::{name, status};
 use crate::{
     actors::{Accepted, Live, SchedulerMessage, World, submit},
     admission::{self, Admission},
+    cursor::Cursor,
     feed::Feed,
+    watching::{Seen, Watching},
 };
 
 /// Episodes of a page where the client says nothing.
@@ -35,6 +38,9 @@ pub(crate) struct EpisodeApi {
     pub(crate) live: Arc<Live>,
     pub(crate) scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
     pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) watching: Watching,
+    /// Acceptances under way, which go on when their client leaves.
+    pub(crate) accepting: TaskTracker,
 }
 
 type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -81,84 +87,98 @@ impl EpisodeApi {
                 Counter::EpisodesRejected.increment(&[Label::Reason("invalid")]);
             })?;
         let spec = admission::spec(self.tenant(), task, options, durability, now)?;
-        match self.world.journal.create(&spec).await? {
-            Created::Existing(id) => Ok(Started::Before(id)),
-            Created::New => {
-                let trace = TraceContext::current().unwrap_or_else(TraceContext::generate);
-                let accepted = Accepted {
-                    spec: spec.clone(),
-                    permit,
-                    trace,
-                };
-                let feed = submit(&self.scheduler().await?, accepted).await?;
-                Ok(Started::Now(feed, Box::new(spec)))
-            }
-        }
+        let trace = TraceContext::current().unwrap_or_else(TraceContext::generate);
+        let accepted = Accepted {
+            spec,
+            before: None,
+            permit,
+            trace,
+        };
+        // A client that leaves now must not leave behind an episode that is written and not run.
+        let starting = self.accepting.spawn(start(
+            Arc::clone(&self.world),
+            self.scheduler.clone(),
+            accepted,
+        ));
+        starting
+            .await
+            .map_err(|error| CoreError::Internal(error.to_string()))?
     }
 
-    async fn scheduler(&self) -> Result<ActorRef<SchedulerMessage>, CoreError> {
-        self.scheduler
-            .borrow()
-            .clone()
-            .ok_or_else(|| CoreError::Unavailable {
-                what: "episode scheduler",
-                reason: "it is restarting".to_owned(),
-            })
-    }
-
-    /// The record of an episode, from the feed while it runs.
-    async fn record(&self, id: &EpisodeId) -> Result<EpisodeRecord, CoreError> {
-        let tenant = self.tenant();
-        match self.live.get(&tenant, id) {
-            Some(episode) => Ok(episode.feed.record()),
-            None => self.world.journal.get(&tenant, id).await,
-        }
-    }
-
-    /// All events of an episode, running or finished.
-    async fn events(
-        &self,
-        id: &EpisodeId,
-    ) -> Result<Pin<Box<dyn Stream<Item = EpisodeEvent> + Send>>, CoreError> {
+    /// Has an episode cancelled, wherever it runs, and waits for its end.
+    async fn cancel(&self, id: &EpisodeId, reason: &str) -> Result<(), CoreError> {
         let tenant = self.tenant();
         if let Some(episode) = self.live.get(&tenant, id) {
-            return Ok(Box::pin(episode.feed.watch()));
+            episode.cancel(reason);
+        } else if let Some(durable) = &self.world.journals.durable
+            && self.world.journals.memory.get(&tenant, id).await.is_err()
+        {
+            durable.request_cancel(&tenant, id, reason).await?;
         }
-        let record = self.world.journal.get(&tenant, id).await?;
-        if record.conclusion.is_none() {
-            // Accepted, but neither running here nor ended: its start failed or its process died.
-            return Err(CoreError::Unavailable {
-                what: "episode",
-                reason: format!("{id} is not running in this coordinator"),
-            });
+        let events = self.watching.events(tenant, id.clone(), Cursor::default());
+        let mut events = Box::pin(events.await?);
+        while let Some(seen) = events.next().await {
+            seen?;
         }
-        Ok(Box::pin(futures::stream::iter(replay(record))))
+        Ok(())
+    }
+
+    async fn record(&self, id: &EpisodeId) -> Result<EpisodeRecord, CoreError> {
+        self.watching.record(&self.tenant(), id).await
+    }
+}
+
+/// Journals an episode and hands it to the scheduler, or finds the one that the request id stands
+/// for.
+async fn start(
+    world: Arc<World>,
+    scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
+    accepted: Accepted,
+) -> Result<Started, CoreError> {
+    let spec = accepted.spec.clone();
+    let created = world.journals.of(&spec).create(&spec).await;
+    let created = created.inspect_err(|error| {
+        let reason = match error {
+            CoreError::Exhausted { .. } => "journal_full",
+            CoreError::Unavailable { .. } | CoreError::Superseded(_) => "journal_away",
+            _ => "refused",
+        };
+        Counter::EpisodesRejected.increment(&[Label::Reason(reason)]);
+    });
+    let created = created.map_err(|error| match error {
+        // The lease ended just now: nothing was written, and another attempt may succeed.
+        CoreError::Superseded(reason) => CoreError::Unavailable {
+            what: "journal",
+            reason,
+        },
+        other => other,
+    })?;
+    if let Created::Existing(id) = created {
+        return Ok(Started::Before(id));
+    }
+    let scheduler = scheduler.borrow().clone();
+    let submitted = match scheduler {
+        Some(scheduler) => submit(&scheduler, accepted).await,
+        None => Err(CoreError::Unavailable {
+            what: "episode scheduler",
+            reason: "it is restarting".to_owned(),
+        }),
+    };
+    match (submitted, world.journals.shared(&spec)) {
+        (Ok(feed), _) => Ok(Started::Now(feed, Box::new(spec))),
+        (Err(error), None) => Err(error),
+        (Err(error), Some(journal)) => {
+            // It is accepted, so it runs: here or elsewhere, as soon as that can be.
+            tracing::warn!(episode = %spec.id, %error, "an accepted episode waits to be adopted");
+            journal.release(&spec.id);
+            Ok(Started::Before(spec.id))
+        }
     }
 }
 
 enum Started {
     Now(Arc<Feed>, Box<EpisodeSpec>),
     Before(EpisodeId),
-}
-
-/// The events of a finished episode.
-fn replay(record: EpisodeRecord) -> Vec<EpisodeEvent> {
-    let accepted = EpisodeRecord {
-        steps: vec![],
-        conclusion: None,
-        outcome: None,
-        ..record.clone()
-    };
-    let mut events = vec![EpisodeEvent::Accepted(Arc::new(accepted))];
-    events.extend(
-        record
-            .steps
-            .iter()
-            .cloned()
-            .map(|step| EpisodeEvent::Finished(Arc::new(step))),
-    );
-    events.push(EpisodeEvent::Ended(Arc::new(record)));
-    events
 }
 
 /// Cancels an ephemeral episode when its stream is dropped before the end.
@@ -208,22 +228,31 @@ impl EpisodeService for EpisodeApi {
             .accept(request.task, request.options, Durability::Ephemeral)
             .await
             .map_err(status)?;
-        let message = |event: EpisodeEvent| {
+        let message = |seen: Result<Seen, CoreError>| {
+            let (event, cursor) = seen.map_err(status)?;
             Ok(v1::RunEpisodeResponse {
                 event: Some(event_to_proto(&event)),
+                resume_token: cursor.to_string(),
             })
         };
+        let cursor = Cursor::default();
         let stream: Self::RunEpisodeStream = match started {
-            Started::Before(id) => Box::pin(self.events(&id).await.map_err(status)?.map(message)),
+            Started::Before(id) => {
+                let events = self.watching.events(self.tenant(), id, cursor).await;
+                Box::pin(events.map_err(status)?.map(message))
+            }
             Started::Now(feed, spec) => {
                 let guard = (spec.durability == Durability::Ephemeral).then(|| CancelOnDrop {
                     live: Arc::clone(&self.live),
                     tenant: spec.tenant.clone(),
                     id: spec.id.clone(),
                 });
-                Box::pin(feed.watch().map(move |event| {
+                let watching = self.watching.clone();
+                let source = feed.watch().boxed();
+                let events = watching.events_from(source, spec.tenant, spec.id, cursor);
+                Box::pin(events.map(move |seen| {
                     let _keep = &guard;
-                    message(event)
+                    message(seen)
                 }))
             }
         };
@@ -248,7 +277,7 @@ impl EpisodeService for EpisodeApi {
         let query = list_query(request.into_inner()).map_err(status)?;
         let records = self
             .world
-            .journal
+            .journals
             .list(&self.tenant(), &query)
             .await
             .map_err(status)?;
@@ -267,11 +296,15 @@ impl EpisodeService for EpisodeApi {
         &self,
         request: Request<v1::WatchEpisodeRequest>,
     ) -> Result<Response<Self::WatchEpisodeStream>, Status> {
-        let id = name("id", &request.into_inner().id)?;
-        let events = self.events(&id).await.map_err(status)?;
-        let messages = events.map(|event| {
+        let request = request.into_inner();
+        let id = name("id", &request.id)?;
+        let cursor: Cursor = request.resume_token.parse().map_err(status)?;
+        let events = self.watching.events(self.tenant(), id, cursor).await;
+        let messages = events.map_err(status)?.map(|seen| {
+            let (event, cursor) = seen.map_err(status)?;
             Ok(v1::WatchEpisodeResponse {
                 event: Some(event_to_proto(&event)),
+                resume_token: cursor.to_string(),
             })
         });
         Ok(Response::new(Box::pin(messages)))
@@ -283,16 +316,12 @@ impl EpisodeService for EpisodeApi {
     ) -> Result<Response<v1::CancelEpisodeResponse>, Status> {
         let request = request.into_inner();
         let id = name("id", &request.id)?;
-        if let Some(episode) = self.live.get(&self.tenant(), &id) {
-            let reason = if request.reason.is_empty() {
-                "cancelled by the client"
-            } else {
-                &request.reason
-            };
-            episode.cancel(reason);
-            let mut events = Box::pin(Arc::clone(&episode.feed).watch());
-            while events.next().await.is_some() {}
-        }
+        let reason = if request.reason.is_empty() {
+            "cancelled by the client"
+        } else {
+            &request.reason
+        };
+        self.cancel(&id, reason).await.map_err(status)?;
         let record = self.record(&id).await.map_err(status)?;
         Ok(Response::new(v1::CancelEpisodeResponse {
             episode: Some(record.to_proto()),
@@ -312,7 +341,7 @@ impl EpisodeService for EpisodeApi {
             Outcome::from_proto(outcome).map_err(|error| status(error.under("outcome")))?;
         outcome.reported_at = Timestamp::now();
         self.world
-            .journal
+            .journals
             .report(&self.tenant(), &id, &outcome)
             .await
             .map_err(status)?;

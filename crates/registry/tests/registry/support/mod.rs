@@ -1,6 +1,7 @@
 //! What the tests share: a real etcd, a line to it that can be held up, and entries.
 
 pub(crate) mod entries;
+pub(crate) mod episodes;
 pub(crate) mod proxy;
 pub(crate) mod server;
 

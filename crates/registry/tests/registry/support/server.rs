@@ -15,20 +15,28 @@ pub(crate) struct EtcdServer {
     directory: TempDir,
     client_port: u16,
     peer_port: u16,
+    arguments: Vec<String>,
     process: Child,
 }
 
 impl EtcdServer {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
         for _ in 0..5 {
             let directory = TempDir::new().unwrap();
             let (client_port, peer_port) = free_ports();
-            let mut process = spawn(directory.path(), client_port, peer_port);
+            let mut process = spawn(directory.path(), client_port, peer_port, &arguments);
             if answers(client_port, &mut process) {
                 return Self {
                     directory,
                     client_port,
                     peer_port,
+                    arguments,
                     process,
                 };
             }
@@ -50,7 +58,12 @@ impl EtcdServer {
 
     /// Starts it again on the same ports and data.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(self.directory.path(), self.client_port, self.peer_port);
+        self.process = spawn(
+            self.directory.path(),
+            self.client_port,
+            self.peer_port,
+            &self.arguments,
+        );
         assert!(answers(self.client_port, &mut self.process));
     }
 
@@ -77,7 +90,7 @@ fn free_ports() -> (u16, u16) {
     )
 }
 
-fn spawn(directory: &Path, client_port: u16, peer_port: u16) -> Child {
+fn spawn(directory: &Path, client_port: u16, peer_port: u16, arguments: &[String]) -> Child {
     let client = format!("http://127.0.0.1:{client_port}");
     let peer = format!("http://127.0.0.1:{peer_port}");
     Command::new("etcd")
@@ -104,6 +117,7 @@ fn spawn(directory: &Path, client_port: u16, peer_port: u16) -> Child {
             &peer,
         ])
         .args(["--initial-cluster", &format!("default={peer}")])
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
