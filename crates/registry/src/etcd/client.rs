@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use etcd_client::{
-    Certificate, Client, ConnectOptions, Identity, KeyValue, ResponseHeader, TlsOptions,
+    Certificate, Client, ConnectOptions, Identity, KeyValue, LeaseClient, LeaseKeepAliveResponse,
+    LeaseKeepAliveStream, LeaseKeeper, ResponseHeader, TlsOptions,
 };
 use tokio::time;
 
@@ -73,6 +74,43 @@ pub(crate) async fn call<T>(
             after: limit,
         }),
     }
+}
+
+/// Takes a lease, or goes on with one that was taken over another connection; `held` names it even
+/// where renewing it then fails.
+pub(crate) async fn hold_lease(
+    leases: &mut LeaseClient,
+    held: &mut Option<i64>,
+    ttl_s: u32,
+    limit: Duration,
+) -> Result<(i64, LeaseKeeper, LeaseKeepAliveStream), RegistryError> {
+    let lease = match *held {
+        Some(lease) => lease,
+        None => {
+            let granting = leases.grant(i64::from(ttl_s), None);
+            call("granting a lease", limit, granting).await?.id()
+        }
+    };
+    *held = Some(lease);
+    let (keeper, renewals) = call("keeping the lease", limit, leases.keep_alive(lease)).await?;
+    Ok((lease, keeper, renewals))
+}
+
+/// Whether an answer to a renewal says that the lease lives on.
+pub(crate) fn renewed(
+    answer: Result<Option<LeaseKeepAliveResponse>, etcd_client::Error>,
+) -> Result<(), RegistryError> {
+    const OPERATION: &str = "a renewal";
+    let answer = answer
+        .map_err(|error| RegistryError::from_etcd(OPERATION, &error))?
+        .ok_or_else(|| RegistryError::Unavailable {
+            operation: OPERATION,
+            reason: "the stream was closed".into(),
+        })?;
+    if answer.ttl() <= 0 {
+        return Err(RegistryError::LeaseGone);
+    }
+    Ok(())
 }
 
 /// The revision of an answer.

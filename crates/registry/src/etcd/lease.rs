@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    client::{call, connect, existing},
+    client::{self, call, connect, existing, hold_lease},
     registration::{Command, EtcdRegistration},
 };
 use crate::{
@@ -114,16 +114,9 @@ impl LeaseKeeper {
         let client = connect(&self.config).await?;
         let (mut leases, mut kv) = (client.lease_client(), client.kv_client());
         let limit = self.request_limit();
-        let lease = match self.lease {
-            Some(lease) => lease,
-            None => {
-                let granting = leases.grant(i64::from(self.config.lease_ttl_s), None);
-                call("granting a lease", limit, granting).await?.id()
-            }
-        };
-        self.lease = Some(lease);
-        let (mut keeper, mut renewals) =
-            call("keeping the lease", limit, leases.keep_alive(lease)).await?;
+        let ttl_s = self.config.lease_ttl_s;
+        let (lease, mut keeper, mut renewals) =
+            hold_lease(&mut leases, &mut self.lease, ttl_s, limit).await?;
         self.unsettled = self.ended.iter().chain(self.kept.keys()).cloned().collect();
         backoff.reset();
         self.note_renewal();
@@ -148,15 +141,7 @@ impl LeaseKeeper {
                     self.sweep();
                 }
                 renewal = renewals.message() => {
-                    let renewal = renewal
-                        .map_err(|error| RegistryError::from_etcd("a renewal", &error))?
-                        .ok_or_else(|| RegistryError::Unavailable {
-                            operation: "a renewal",
-                            reason: "the stream was closed".into(),
-                        })?;
-                    if renewal.ttl() <= 0 {
-                        return Err(RegistryError::LeaseGone);
-                    }
+                    client::renewed(renewal)?;
                     renewed = time::Instant::now();
                     self.note_renewal();
                 }

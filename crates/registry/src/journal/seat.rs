@@ -15,7 +15,7 @@ use crate::{
     backoff::Backoff,
     config::EtcdConfig,
     error::RegistryError,
-    etcd::client::{call, connect},
+    etcd::client::{self, call, connect, hold_lease},
 };
 
 /// How often a quiet watch is asked whether it is still there.
@@ -90,16 +90,9 @@ impl SeatKeeper {
         let client = connect(&self.config).await?;
         let (mut leases, mut kv) = (client.lease_client(), client.kv_client());
         let limit = self.limit();
-        let lease = match self.lease {
-            Some(lease) => lease,
-            None => {
-                let granting = leases.grant(i64::from(self.config.lease_ttl_s), None);
-                call("granting a lease", limit, granting).await?.id()
-            }
-        };
-        self.lease = Some(lease);
-        let (mut keeper, mut renewals) =
-            call("keeping the lease", limit, leases.keep_alive(lease)).await?;
+        let ttl_s = self.config.lease_ttl_s;
+        let (lease, mut keeper, mut renewals) =
+            hold_lease(&mut leases, &mut self.lease, ttl_s, limit).await?;
         let seated = self.seat.borrow().is_some();
         if !seated {
             let seat = self.sit(&mut kv, lease).await?;
@@ -131,15 +124,7 @@ impl SeatKeeper {
                     call("a renewal", limit, keeper.keep_alive()).await?;
                 }
                 renewal = renewals.message() => {
-                    let renewal = renewal
-                        .map_err(|error| RegistryError::from_etcd("a renewal", &error))?
-                        .ok_or_else(|| RegistryError::Unavailable {
-                            operation: "a renewal",
-                            reason: "the stream was closed".into(),
-                        })?;
-                    if renewal.ttl() <= 0 {
-                        return Err(RegistryError::LeaseGone);
-                    }
+                    client::renewed(renewal)?;
                     renewed = time::Instant::now();
                 }
             }
