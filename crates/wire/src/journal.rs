@@ -1,7 +1,7 @@
 use maestro_core::{CoreError, MicroUsd, episode::PendingCall};
 use maestro_proto::v1;
 
-use crate::{FromProto, ToProto, parse_optional, required, text};
+use crate::{FromProto, ToProto, optional, parse_optional, required, text};
 
 impl ToProto for PendingCall {
     type Proto = v1::StoredCall;
@@ -14,6 +14,7 @@ impl ToProto for PendingCall {
             max_cost_micro_usd: self.max_cost.map(|cost| cost.0),
             repeated: self.repeated,
             instance: text(self.instance.as_ref()),
+            suspended: Some(self.suspended.to_proto()),
         }
     }
 }
@@ -29,6 +30,7 @@ impl FromProto for PendingCall {
             max_cost: proto.max_cost_micro_usd.map(MicroUsd),
             repeated: proto.repeated,
             instance: parse_optional("instance", &proto.instance)?,
+            suspended: optional("suspended", proto.suspended)?.unwrap_or_default(),
         })
     }
 }

@@ -13,7 +13,7 @@ use maestro_core::{
     CoordinatorId, CoreError, MicroUsd, Timestamp,
     adoption::{MAX_TERMS, Unfinished, to_adopt},
     episode::{Conclusion, Failure, FailureKind, Termination},
-    ports::{Adopted, SharedJournal},
+    ports::{Adopted, SharedJournal, Standing},
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::ActorRef;
@@ -38,6 +38,7 @@ pub(crate) struct Adopter {
     pub(crate) live: Arc<Live>,
     pub(crate) journal: Arc<dyn SharedJournal>,
     pub(crate) permits: Arc<Permits>,
+    pub(crate) max_suspend: Duration,
     pub(crate) scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -165,6 +166,7 @@ impl Adopter {
         }
         let accepted = Accepted {
             spec,
+            suspended: self.stood_still(&adopted.standing),
             before: Some(adopted.standing),
             permit,
             trace: TraceContext::generate(),
@@ -181,6 +183,13 @@ impl Adopter {
             episode.cancel(&reason);
         }
         Ok(())
+    }
+
+    /// How long an adopted episode stood still for, because the journal was away.
+    fn stood_still(&self, standing: &Standing) -> Duration {
+        let outage = self.journal.membership().borrow().outage;
+        let stood = outage.map(|outage| outage.after(standing.last_progress()));
+        stood.unwrap_or_default().min(self.max_suspend)
     }
 
     async fn pass_on_cancellations(&self) {

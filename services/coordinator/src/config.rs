@@ -120,6 +120,8 @@ pub struct EpisodeConfig {
     /// How long to wait for the registry to catch up with a decision that names a newer revision,
     /// in milliseconds.
     pub catch_up_ms: u64,
+    /// What becomes of new durable episodes while the journal is away.
+    pub durable_while_away: WhileAway,
     /// How long a durable episode waits for a journal that is away before this coordinator leaves it
     /// to whoever reaches the journal first, in milliseconds.
     pub max_suspend_ms: u64,
@@ -135,9 +137,21 @@ impl Default for EpisodeConfig {
             decide_timeout_ms: 10_000,
             fallback: FallbackConfig::default(),
             catch_up_ms: 1_000,
+            durable_while_away: WhileAway::default(),
             max_suspend_ms: 60 * 60 * 1000,
         }
     }
+}
+
+/// What becomes of new durable episodes while the journal is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhileAway {
+    /// They wait for it in the journal's queue, for as long as one write may take.
+    #[default]
+    Queue,
+    /// They are refused at once.
+    Refuse,
 }
 
 /// What decides while no policy worker answers.

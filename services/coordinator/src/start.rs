@@ -104,6 +104,7 @@ pub async fn start(
             live: Arc::clone(&live),
             journal,
             permits: Arc::clone(&permits),
+            max_suspend: config.episodes.max_suspend(),
             scheduler: scheduler_ref.clone(),
             draining: draining_ref.clone(),
         };

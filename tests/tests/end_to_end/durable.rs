@@ -9,6 +9,7 @@ use maestro_proto::v1::{
     termination::Termination,
 };
 use maestro_tests::{Process, Signal};
+use maestro_wire::ToProto;
 use tonic::{Code, transport::Channel};
 use url::Url;
 
@@ -436,9 +437,24 @@ async fn a_stalled_owner_that_wakes_agrees_with_its_heir() {
 async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_notice() {
     let installation = installation().await;
     let Installation { cluster, chat, .. } = &installation;
+    let refuses = "  episodes: {durable_while_away: refuse}\n";
+    let impatient = cluster
+        .another_coordinator_with("impatient", "", refuses)
+        .unwrap();
     let mut client = client(&cluster.endpoint()).await;
     chat.set_delay(Duration::from_secs(1));
-    let durable = create(&mut client, "Waits?").await;
+    let mut waits = task("Waits?");
+    // Less than etcd will be away.
+    waits.budget = Some(v1::Budget {
+        timeout: Some(Duration::from_secs(6).to_proto()),
+        ..v1::Budget::default()
+    });
+    let waits = v1::CreateEpisodeRequest {
+        task: Some(waits),
+        options: None,
+    };
+    let created = client.create_episode(waits).await.unwrap().into_inner();
+    let durable = created.episode.unwrap().id;
     until("the call", async || chat.calls() > 0).await;
     cluster.etcd.signal(Signal::SIGSTOP).unwrap();
 
@@ -458,6 +474,16 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
     };
     let refused = client.create_episode(refused).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let mut impatient = crate::client::client(&url(&impatient)).await;
+    let asked = Instant::now();
+    let refused = v1::CreateEpisodeRequest {
+        task: Some(task("At once?")),
+        options: None,
+    };
+    let refused = impatient.create_episode(refused).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(refused.message().contains("refused until"), "{refused:?}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{refused:?}");
 
     cluster.etcd.signal(Signal::SIGCONT).unwrap();
     let watched = watch(vec![cluster.endpoint()], durable).await;

@@ -49,6 +49,8 @@ pub struct Invocation {
     pub repeated: bool,
     /// The expert's instance to ask first.
     pub instance: Option<InstanceId>,
+    /// When its result is of no more use.
+    pub deadline: Timestamp,
 }
 
 /// Something that happened.
@@ -69,6 +71,11 @@ pub enum Event {
     DecideFailed(Failure),
     /// The call came back.
     Observed(Observation),
+    /// The journal was away, and it waited so long for it: that time does not count.
+    Resumed {
+        /// How long it waited.
+        waited: Duration,
+    },
     /// The last step is in the journal.
     Journaled,
     /// The journal refused the last step, or the call that was to be made.
@@ -133,6 +140,8 @@ pub struct Episode {
     phase: Phase,
     usage: Usage,
     step_started_at: Timestamp,
+    /// How long it has stood still.
+    suspended: Duration,
     /// The call that an earlier owner had under way when it was lost.
     interrupted: Option<PendingCall>,
 }
@@ -147,6 +156,7 @@ impl Episode {
             phase: Phase::New,
             usage: Usage::default(),
             step_started_at,
+            suspended: Duration::ZERO,
             interrupted: None,
         }
     }
@@ -174,11 +184,19 @@ impl Episode {
         }
     }
 
+    /// When it must have ended: the task's deadline, and later by the time that it stood still.
+    pub fn deadline(&self) -> Timestamp {
+        let deadline = self.spec.task.budget.deadline;
+        deadline
+            .checked_add(self.suspended)
+            .unwrap_or(Timestamp::MAX)
+    }
+
     /// What is left of the budget at `now`. Reserved money counts as spent.
     pub fn remaining(&self, now: Timestamp) -> Remaining {
         let budget = &self.spec.task.budget;
         let taken = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        let time = budget.deadline.duration_since(now);
+        let time = self.deadline().duration_since(now);
         Remaining {
             steps: budget.max_steps.saturating_sub(taken),
             time: if time.is_negative() {
@@ -197,6 +215,10 @@ impl Episode {
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         match (&self.phase, event) {
             (Phase::Done, _) => vec![],
+            (_, Event::Resumed { waited }) => {
+                self.suspended = self.suspended.saturating_add(waited);
+                vec![]
+            }
             (_, Event::CancelRequested { reason }) => {
                 self.finish_early(Termination::Cancelled { reason }, now)
             }
@@ -285,6 +307,7 @@ impl Episode {
                             max_cost,
                             repeated: false,
                             instance,
+                            suspended: self.suspended,
                         };
                         self.invoke(call, pair, query)
                     }
@@ -302,6 +325,7 @@ impl Episode {
             max_cost: call.max_cost,
             repeated: call.repeated,
             instance: call.instance.clone(),
+            deadline: self.deadline(),
         };
         self.phase = Phase::Invoking(call);
         vec![Effect::Invoke(invocation)]

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -217,6 +217,8 @@ pub struct PendingCall {
     /// The expert's instance that is asked first, and first again where the call is repeated: it
     /// may still hold the reply.
     pub instance: Option<InstanceId>,
+    /// How long the episode has stood still so far; its deadline is so much later.
+    pub suspended: Duration,
 }
 
 /// Which limit ended an episode.

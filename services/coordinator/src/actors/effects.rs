@@ -74,7 +74,7 @@ impl World {
                 images: spec.task.images.clone(),
                 answer_kind: spec.task.answer_kind.clone(),
                 max_cost: invocation.max_cost,
-                deadline: spec.task.budget.deadline,
+                deadline: invocation.deadline,
                 instance: invocation.instance.clone(),
             };
             span.scope(self.skills.run(run))
@@ -136,7 +136,7 @@ impl World {
                 ..Generation::default()
             },
             key: IdempotencyKey::step(spec.id.clone(), invocation.step),
-            deadline: spec.task.budget.deadline,
+            deadline: invocation.deadline,
             instance: invocation.instance.clone(),
         };
         let reply = match self.experts.invoke(call).await {

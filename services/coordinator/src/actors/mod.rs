@@ -14,6 +14,7 @@ mod live;
 mod registry_watcher;
 mod root;
 mod scheduler;
+mod timer;
 mod writes;
 
 pub(crate) use deciding::PolicyHealth;

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use maestro_core::{
@@ -42,6 +42,8 @@ pub(crate) struct Accepted {
     pub(crate) spec: EpisodeSpec,
     /// How far an owner before got, if there was one.
     pub(crate) before: Option<Standing>,
+    /// How long it stood still since.
+    pub(crate) suspended: Duration,
     pub(crate) permit: Permit,
     pub(crate) trace: TraceContext,
 }
@@ -95,6 +97,7 @@ impl Actor for Scheduler {
         let Accepted {
             spec,
             before,
+            suspended,
             permit,
             trace,
         } = *accepted;
@@ -114,6 +117,7 @@ impl Actor for Scheduler {
         let arguments = EpisodeArguments {
             spec,
             before,
+            suspended,
             world: Arc::clone(&self.world),
             feed: Arc::clone(&feed),
             permit,

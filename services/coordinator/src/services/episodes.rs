@@ -1,4 +1,4 @@
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
@@ -21,6 +21,7 @@ use super::{name, status};
 use crate::{
     actors::{Accepted, Live, SchedulerMessage, World, submit},
     admission::{self, Admission, Draft},
+    config::WhileAway,
     cursor::Cursor,
     feed::Feed,
     permits::{Permit, Permits},
@@ -93,6 +94,7 @@ impl EpisodeApi {
         let accepted = Accepted {
             spec,
             before: None,
+            suspended: Duration::ZERO,
             permit,
             trace,
         };
@@ -138,7 +140,10 @@ async fn start(
     accepted: Accepted,
 ) -> Result<Started, CoreError> {
     let spec = accepted.spec.clone();
-    let created = world.journals.of(&spec).create(&spec).await;
+    let created = match refusal(&world, &spec) {
+        Some(refusal) => Err(refusal),
+        None => world.journals.of(&spec).create(&spec).await,
+    };
     let created = created.inspect_err(|error| {
         let reason = match error {
             CoreError::Exhausted { .. } => "journal_full",
@@ -176,6 +181,17 @@ async fn start(
             Ok(Started::Before(spec.id))
         }
     }
+}
+
+/// Why a new durable episode is refused while the journal is away, where the settings want that.
+fn refusal(world: &World, spec: &EpisodeSpec) -> Option<CoreError> {
+    let journal = world.journals.shared(spec)?;
+    let is_away = journal.membership().borrow().is_away;
+    let refuses = world.config.durable_while_away == WhileAway::Refuse;
+    (is_away && refuses).then(|| CoreError::Unavailable {
+        what: "journal",
+        reason: "etcd cannot be reached; durable episodes are refused until it can".to_owned(),
+    })
 }
 
 enum Started {
