@@ -83,6 +83,9 @@ pub struct ExpertCall {
     /// The instance that is asked first where it can take the call; only the router reads it. Calls
     /// of one run go to one instance, so that a run which is repeated finds its replies there.
     pub instance: Option<InstanceId>,
+    /// Whether it may be made a second time, at another instance, where the first is slow; only the
+    /// router reads it. Both attempts may cost.
+    pub hedge: bool,
 }
 
 /// Text found in an image.

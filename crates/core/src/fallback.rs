@@ -161,6 +161,7 @@ mod tests {
 
     fn snapshot(experts: Vec<Descriptor>) -> Snapshot {
         let skill = SkillHeader {
+            hedge: false,
             name: "direct".parse().unwrap(),
             description: "d".into(),
             bundle: Digest::of(b""),

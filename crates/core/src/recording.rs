@@ -250,6 +250,7 @@ mod tests {
         let mut catalogue = Catalogue::default();
         catalogue.experts.insert(expert.name.clone(), expert);
         let skill = crate::registry::SkillHeader {
+            hedge: false,
             name: "direct".parse().unwrap(),
             description: "asks".into(),
             bundle: crate::Digest::of(b""),

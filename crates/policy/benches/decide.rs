@@ -42,6 +42,7 @@ fn snapshot(experts: usize, skills: usize) -> Snapshot {
             description: format!("Solves case {j} of {i}"),
         };
         let header = SkillHeader {
+            hedge: false,
             name: format!("s{i}").parse().unwrap(),
             description: format!("Skill number {i}, for questions about {i}"),
             bundle: Digest::of(&[]),

@@ -39,6 +39,7 @@ pub(crate) fn skill(
     solvers: &[&str],
 ) -> SkillHeader {
     SkillHeader {
+        hedge: false,
         name: SkillName::new(name).unwrap(),
         description: description.into(),
         bundle: Digest::of(name.as_bytes()),
@@ -277,6 +278,7 @@ fn names_are_no_input() {
     let skill = original.catalogue.skills["read"].clone();
     let name: SkillName = "s".parse().unwrap();
     let skill = SkillHeader {
+        hedge: false,
         name: name.clone(),
         ..skill
     };

@@ -247,6 +247,7 @@ pub(crate) mod tests {
     pub(crate) fn skill(name: &str, description: &str) -> Stored {
         Stored::Skill(Entry {
             value: SkillHeader {
+                hedge: false,
                 name: SkillName::new(name).unwrap(),
                 description: description.into(),
                 bundle: Digest::of(name.as_bytes()),

@@ -49,6 +49,9 @@ pub(crate) struct SkillFile {
     /// Whether the call goes to the expert as it is. Such a skill has no solvers.
     #[serde(default)]
     pub(crate) direct: bool,
+    /// Whether a call that is slow may be made a second time at another instance. Both may cost.
+    #[serde(default)]
+    pub(crate) hedge: bool,
     /// Most tokens of a call.
     #[serde(default)]
     pub(crate) limits: LimitsFile,

@@ -132,6 +132,7 @@ impl Skill {
                 .unwrap_or(own.images != ImageNeed::None),
             answer_kinds: kinds,
             direct: own.direct,
+            hedge: own.hedge,
             bounds: bounds(&limits, &solvers, &dispatch),
             solvers: listed,
         };

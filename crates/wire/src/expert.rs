@@ -128,6 +128,7 @@ impl FromProto for ExpertCall {
             key: required("key", proto.key)?,
             deadline: required("deadline", proto.deadline)?,
             instance: None,
+            hedge: false,
         })
     }
 }

@@ -255,6 +255,7 @@ impl ToProto for SkillHeader {
             expert_reads_images: self.expert_reads_images,
             answer_kinds: self.answer_kinds.iter().cloned().collect(),
             direct: self.direct,
+            hedge: self.hedge,
             bounds: Some(v1::CallBounds {
                 expert_calls: self.bounds.expert_calls,
                 helper_calls: self.bounds.helper_calls,
@@ -293,6 +294,7 @@ impl FromProto for SkillHeader {
             expert_reads_images: proto.expert_reads_images,
             answer_kinds: proto.answer_kinds.into_iter().collect(),
             direct: proto.direct,
+            hedge: proto.hedge,
             bounds: CallBounds {
                 expert_calls: bounds.expert_calls,
                 helper_calls: bounds.helper_calls,

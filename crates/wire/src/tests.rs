@@ -231,6 +231,7 @@ fn calls_survive() {
         sample: 2,
     };
     round_trip(&ExpertCall {
+        hedge: false,
         instance: None,
         expert: "reader".parse().unwrap(),
         capability: "ocr".parse().unwrap(),
@@ -355,6 +356,7 @@ fn registry_entries_survive_with_the_same_digest() {
         written_at: time(1),
     });
     let header = SkillHeader {
+        hedge: true,
         name: "counting".parse().unwrap(),
         description: "counts things".into(),
         bundle: Digest::of(b"bundle"),

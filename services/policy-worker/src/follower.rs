@@ -219,6 +219,7 @@ mod tests {
 
     fn with_skill(mut snapshot: Snapshot, helpers: &[&str]) -> Snapshot {
         let header = SkillHeader {
+            hedge: false,
             name: "s".parse().unwrap(),
             description: "d".into(),
             bundle: Digest::of(&[]),

@@ -83,6 +83,7 @@ impl World {
 
     async fn add_skill(&self, name: &str, capability: &str, description: &str) {
         let header = SkillHeader {
+            hedge: false,
             name: name.parse().unwrap(),
             description: description.into(),
             bundle: Digest::of(&[]),

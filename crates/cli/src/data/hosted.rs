@@ -68,6 +68,7 @@ fn micro_usd(usd: f64) -> MicroUsd {
 /// The skill under which they were asked.
 pub(super) fn skill() -> Result<SkillHeader, CoreError> {
     Ok(SkillHeader {
+        hedge: false,
         name: SKILL.parse()?,
         description: SKILL_DESCRIPTION.to_owned(),
         // There is no workflow to name.

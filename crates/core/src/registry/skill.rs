@@ -69,6 +69,10 @@ pub struct SkillHeader {
     pub answer_kinds: BTreeSet<String>,
     /// Whether the call goes to the expert as it is, without the skill runner.
     pub direct: bool,
+    /// Whether a call that is slow may be made a second time, at another instance, whichever answers
+    /// first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hedge: bool,
     /// What one run asks of experts at most.
     pub bounds: CallBounds,
     /// Its Level-2 solvers.

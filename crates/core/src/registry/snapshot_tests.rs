@@ -25,6 +25,7 @@ fn expert(name: &str, capabilities: &[&str], modalities: &[Modality]) -> Descrip
 
 fn skill(name: &str, requires: &[&str], helpers: &[&str], images: ImageNeed) -> SkillHeader {
     SkillHeader {
+        hedge: false,
         name: SkillName::new(name).unwrap(),
         description: format!("the skill {name}"),
         bundle: Digest::of(name.as_bytes()),

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use super::{
     RouterConfig,
     connection::{Connection, Ended},
+    hedge::Times,
     lock,
     outcome::{Verdict, judge},
     table::{CallEnd, Selection, Table, Ticket},
@@ -42,6 +43,7 @@ pub(super) struct Expert {
     /// A permit was given back or the instances changed.
     freed: Notify,
     table: Mutex<Table<Arc<Connection>>>,
+    times: Times,
 }
 
 /// What a wait for a permit gave.
@@ -65,6 +67,7 @@ impl Expert {
                 config.breaker(),
                 Duration::from_millis(config.load_age_ms),
             )),
+            times: Times::default(),
         }
     }
 
@@ -140,6 +143,22 @@ impl Expert {
                 });
             }
         }
+    }
+
+    /// Takes a permit at an instance that is not in `tried`, where one is free now.
+    pub(super) fn try_acquire(self: &Arc<Self>, tried: &[Ticket]) -> Option<Lease> {
+        match self.acquired(self.select(tried, None)) {
+            Acquired::Lease(lease) => Some(lease),
+            Acquired::Tried | Acquired::Failed(_) => None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &ExpertName {
+        &self.name
+    }
+
+    pub(super) fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Waits a moment, not longer than `left`, for full instances to get room.
@@ -265,8 +284,12 @@ impl Lease {
     pub(super) async fn call(mut self, message: v1::InvokeRequest, left: Duration) -> Verdict {
         let limit = Duration::from_millis(self.expert.timeout_ms.load(Ordering::Relaxed));
         let own_limit = limit < left;
+        let began = Instant::now();
         match self.connection.invoke(message, limit.min(left)).await {
-            Ok(response) => Verdict::Done(self.read(response)),
+            Ok(response) => {
+                self.expert.times.note(began.elapsed());
+                Verdict::Done(self.read(response))
+            }
             Err(Ended::Gone) => {
                 self.end(CallEnd::Neutral, None);
                 let message = format!("instance {} is gone", self.connection.instance);

@@ -7,6 +7,8 @@
 //! **Repeating.** A call is sent to another instance only where the first surely has not begun it:
 //! no connection, or the instance turned it away.
 //!
+//! Where the skill allows it, a slow call is made a second time all the same ([`hedge`]).
+//!
 //! **Waiting.** Where all permits are out, a call waits at most [`RouterConfig::max_wait_ms`], in
 //! a line of at most [`RouterConfig::max_waiting`]; then it fails as overloaded.
 //!
@@ -17,6 +19,7 @@
 
 mod connection;
 mod expert;
+mod hedge;
 mod outcome;
 mod table;
 
@@ -66,6 +69,9 @@ pub struct RouterConfig {
     pub registry_wait_ms: u64,
     /// How long a load that an instance reported counts, in milliseconds.
     pub load_age_ms: u64,
+    /// Where a skill allows a second attempt: it is made for calls that take longer than this share of
+    /// the calls of late, in percent.
+    pub hedge_percent: u32,
     /// Failures in a row that open an instance's breaker.
     pub breaker_failures: u32,
     /// How long a breaker stays open the first time, in milliseconds; doubles with each failed
@@ -83,6 +89,7 @@ impl Default for RouterConfig {
             max_waiting: 1024,
             registry_wait_ms: 250,
             load_age_ms: 1_000,
+            hedge_percent: 95,
             breaker_failures: 3,
             breaker_open_ms: 1_000,
             breaker_max_open_ms: 30_000,
@@ -194,7 +201,13 @@ impl ExpertRouter {
                 }
             };
             let ticket = lease.ticket();
-            match lease.call(message.clone(), left).await {
+            let verdict = if call.hedge {
+                let percent = self.config.hedge_percent;
+                hedge::call(&expert, lease, &tried, &message, left, percent).await
+            } else {
+                lease.call(message.clone(), left).await
+            };
+            match verdict {
                 Verdict::Done(result) => return result,
                 Verdict::Again(failure, next) => {
                     tried.push(ticket);

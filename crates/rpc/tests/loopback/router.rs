@@ -83,6 +83,42 @@ async fn calls_of_one_run_go_to_the_instance_that_is_asked_first() {
 }
 
 #[tokio::test]
+async fn a_slow_call_is_made_a_second_time_where_the_skill_allows_it() {
+    let (quick, stuck) = (Expert::new(Behaviour::Answer), Expert::new(Behaviour::Hold));
+    let (first, second) = (start(&quick).await, start(&stuck).await);
+    let only_quick = snapshot(1, &[("quick", &url(&first), 4)]);
+    let both = snapshot(
+        2,
+        &[("quick", &url(&first), 4), ("stuck", &url(&second), 4)],
+    );
+    let (snapshots, router) = router(only_quick, RouterConfig::default());
+    for _ in 0..20 {
+        router.invoke(call("x", LONG)).await.unwrap();
+    }
+    snapshots.send_replace(both);
+    let to_stuck = |hedge: bool| {
+        let mut call = call("slow", Duration::from_secs(2));
+        call.instance = Some("stuck".parse().unwrap());
+        call.hedge = hedge;
+        call
+    };
+    // The router follows the registry in its own time.
+    let reply = loop {
+        let reply = router.invoke(to_stuck(true)).await.unwrap();
+        if stuck.begun() > 0 {
+            break reply;
+        }
+    };
+    assert_eq!(reply.instance.unwrap().as_str(), "quick");
+    assert_eq!(reply.usage.calls, 2);
+    stuck
+        .until(|stuck| stuck.dropped.load(Ordering::SeqCst) == 1)
+        .await;
+    let failure = router.invoke(to_stuck(false)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Timeout);
+}
+
+#[tokio::test]
 async fn a_call_that_may_have_begun_is_not_repeated() {
     let failing = Expert::new(Behaviour::Fail(Status::unavailable("upstream reset")));
     let (first, second) = (start(&failing).await, start(&failing).await);

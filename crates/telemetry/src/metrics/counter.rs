@@ -21,6 +21,8 @@ declare! {
             "Calls to experts that failed, by expert and kind of failure (reason).";
         Retries => "maestro_retries_total",
             "Requests sent again, by method and reason.";
+        HedgedCalls => "maestro_hedged_calls_total",
+            "Slow calls that were made a second time, by expert and who answered (first, second, neither).";
         CostMicroUsd => "maestro_cost_micro_usd_total",
             "Money spent on calls in millionths of a US dollar, by expert.";
         Tokens => "maestro_tokens_total",

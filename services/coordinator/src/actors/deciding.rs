@@ -7,6 +7,7 @@ use std::{
 };
 
 use maestro_core::{
+    MicroUsd,
     breaker::{Breaker, BreakerConfig},
     episode::{Action, Decision, EpisodeSpec, Event, Failure, FailureKind, Quote, Remaining, Step},
     fallback,
@@ -65,7 +66,7 @@ impl World {
                 );
                 drop(span);
                 Counter::Decisions.increment(&[Label::Action(action_name(&decision.action))]);
-                let quote = self.quote(&decision).await;
+                let quote = self.quote(&decision, remaining.cost).await;
                 let instance = match &decision.action {
                     Action::Invoke { pair, .. } => self.experts.likely_instance(&pair.expert),
                     Action::Answer(_) => None,
@@ -135,15 +136,22 @@ impl World {
         Ok(decision)
     }
 
-    async fn quote(&self, decision: &Decision) -> Quote {
+    /// What the call may cost: where a slow one may be made twice, both, if `left` covers them.
+    async fn quote(&self, decision: &Decision, left: Option<MicroUsd>) -> Quote {
         let Action::Invoke { pair, .. } = &decision.action else {
-            return Quote::AtMost(maestro_core::MicroUsd::ZERO);
+            return Quote::AtMost(MicroUsd::ZERO);
         };
         let snapshot = self.at_least(decision.revision).await;
         match resolve(&snapshot, pair) {
-            Ok(candidate) => {
-                quote::upper_bound(&snapshot, &candidate).map_or(Quote::Unpriced, Quote::AtMost)
-            }
+            Ok(candidate) => match quote::upper_bound(&snapshot, &candidate) {
+                Some(once)
+                    if candidate.skill.hedge && left.is_some_and(|left| once.times(2) <= left) =>
+                {
+                    Quote::AtMost(once.times(2))
+                }
+                Some(once) => Quote::AtMost(once),
+                None => Quote::Unpriced,
+            },
             Err(failure) => Quote::Refused(failure),
         }
     }

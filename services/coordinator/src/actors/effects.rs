@@ -14,6 +14,7 @@ use maestro_core::{
     expert_call::{ExpertCall, ExpertReply, Generation, Message, Role},
     ids::IdempotencyKey,
     ports::{Experts, Policy, Skills},
+    quote,
     registry::{Candidate, Snapshot},
     skill_run::SkillRun,
     task::Pair,
@@ -118,6 +119,13 @@ impl World {
         };
         let bounds = &candidate.skill.bounds;
         let limit = candidate.expert.limits.max_output_tokens;
+        let once = quote::call_bound(candidate.expert, bounds);
+        let covers_two = match (invocation.max_cost, once) {
+            (None, _) => true,
+            (Some(limit), Some(once)) => once.times(2) <= limit,
+            (Some(_), None) => false,
+        };
+        let hedges = candidate.skill.hedge && covers_two;
         let call = ExpertCall {
             expert: invocation.pair.expert.clone(),
             capability,
@@ -138,11 +146,17 @@ impl World {
             key: IdempotencyKey::step(spec.id.clone(), invocation.step),
             deadline: invocation.deadline,
             instance: invocation.instance.clone(),
+            hedge: hedges,
         };
-        let reply = match self.experts.invoke(call).await {
+        let mut reply = match self.experts.invoke(call).await {
             Ok(reply) => reply,
             Err(failure) => return Observation::failed(failure),
         };
+        if let (Some(_), Some(once)) = (invocation.max_cost, once) {
+            // What an attempt that lost has cost is not known; it counts as spent.
+            let lost = u64::from(reply.usage.calls.saturating_sub(1));
+            reply.usage.cost = reply.usage.cost + once.times(lost);
+        }
         Observation {
             answer: answer_of(&spec.task.answer_kind, &reply),
             text: clip_middle(&reply.text, MAX_OBSERVATION_CHARS),

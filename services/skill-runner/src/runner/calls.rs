@@ -47,6 +47,7 @@ pub(crate) struct Caller {
     run: Arc<SkillRun>,
     expert: Descriptor,
     ledger: Arc<Ledger>,
+    hedge: bool,
     instance: Mutex<Option<InstanceId>>,
 }
 
@@ -71,12 +72,15 @@ impl Caller {
                 )
             })?;
         let ledger = Ledger::new(run.max_cost);
+        let skill = snapshot.catalogue.skills.get(&run.pair.skill);
+        let hedge = skill.is_some_and(|skill| skill.hedge);
         Ok(Self {
             experts,
             snapshot,
             run,
             expert,
             ledger,
+            hedge,
             instance: Mutex::default(),
         })
     }
@@ -132,7 +136,13 @@ impl Caller {
             return Err(Failure::new(FailureKind::Timeout, "the step's time is up"));
         }
         let bound = call_bound(expert, &bounds(&request));
-        let reservation = self.ledger.reserve(bound)?;
+        // A second attempt is made only where the budget covers both.
+        let wants_hedge = self.hedge && expert.name == self.run.pair.expert;
+        let twice = bound.map(|bound| bound.times(2));
+        let (reservation, hedge) = match wants_hedge.then(|| self.ledger.reserve(twice)) {
+            Some(Ok(reservation)) => (reservation, true),
+            Some(Err(_)) | None => (self.ledger.reserve(bound)?, false),
+        };
         let call = ExpertCall {
             expert: expert.name.clone(),
             capability: request.capability,
@@ -156,6 +166,7 @@ impl Caller {
             instance: (expert.name == self.run.pair.expert)
                 .then(|| self.run.instance.clone())
                 .flatten(),
+            hedge,
         };
         let result = tokio::time::timeout(left, self.experts.invoke(call)).await;
         match result {
@@ -166,8 +177,15 @@ impl Caller {
                         "a call cost more than its price and limits allow");
                 }
                 let calls = reply.usage.calls.max(1);
+                // What an attempt that lost has cost is not known; under a limit it counts as spent.
+                let lost = if self.ledger.has_limit() {
+                    bound.unwrap_or_default().times(u64::from(calls - 1))
+                } else {
+                    MicroUsd::ZERO
+                };
                 reservation.settle(&Usage {
                     calls,
+                    cost: reply.usage.cost + lost,
                     ..reply.usage
                 });
                 Ok(reply)

@@ -30,6 +30,7 @@ fn expert(name: &str, description: &str) -> Descriptor {
 
 fn catalogue(experts: &[Descriptor]) -> Catalogue {
     let skill = SkillHeader {
+        hedge: false,
         name: "direct".parse().unwrap(),
         description: "Passes the question on".into(),
         bundle: maestro_core::Digest::of(b""),

@@ -27,6 +27,7 @@ pub(crate) fn expert(name: &str, description: &str) -> Descriptor {
 
 pub(crate) fn skill(name: &str, description: &str) -> SkillHeader {
     SkillHeader {
+        hedge: false,
         name: SkillName::new(name).unwrap(),
         description: description.into(),
         bundle: Digest::of(description.as_bytes()),

@@ -187,6 +187,39 @@ async fn no_call_is_made_that_could_pass_the_limit() {
 }
 
 #[tokio::test]
+async fn a_second_attempt_is_allowed_where_the_budget_covers_both_and_counts_as_spent() {
+    let files = [
+        (
+            "SKILL.md",
+            "---\nname: s\ndescription: d\n---\nThink.".as_bytes(),
+        ),
+        ("skill.yaml", b"hedge: true\n"),
+    ];
+    let skill = maestro_skills::Skill::from_content(files).unwrap();
+    for (limit, allowed, cost) in [
+        (None, true, 10),
+        (Some(20), true, 20),
+        (Some(19), false, 10),
+    ] {
+        let bench = Bench::new(skill.clone(), |call| {
+            let mut reply = said("x")?;
+            reply.usage = Usage {
+                cost: MicroUsd(10),
+                calls: if call.hedge { 2 } else { 1 },
+                ..Usage::default()
+            };
+            Ok(reply)
+        });
+        let mut request = bench.request("chat", "q", AnswerKind::FreeText);
+        request.max_cost = limit.map(MicroUsd);
+        let usage = bench.run(request).await.usage;
+        assert_eq!(bench.calls()[0].hedge, allowed, "{limit:?}");
+        assert_eq!(usage.cost, MicroUsd(cost), "{limit:?}");
+        assert_eq!(usage.calls, if allowed { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
 async fn crops_are_made_stored_and_sent() {
     let cropping = r#"
 description: cuts a part out
