@@ -9,6 +9,15 @@
 
 pub mod check;
 pub mod evidence;
+pub mod journal;
 pub mod plan;
 
-pub mod journal;
+mod clients;
+mod etcd;
+mod network;
+mod run;
+mod settings;
+mod site;
+mod tasks;
+
+pub use run::{Report, run};

@@ -87,6 +87,11 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
+/// What is wrong with the leases alone.
+pub(super) fn leases(evidence: &Evidence) -> Vec<Violation> {
+    leases::check(evidence)
+}
+
 /// An episode as its head, steps and outcome tell it together; none where the head is missing or a
 /// step is a blob.
 fn assembled(episode: &JournalEpisode) -> Option<v1::Episode> {
