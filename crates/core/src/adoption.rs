@@ -1,7 +1,8 @@
 //! Who goes on with the episodes of a coordinator that is gone. Pure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::{CoordinatorId, EpisodeId, TenantId};
@@ -19,6 +20,24 @@ pub struct Unfinished {
     pub episode: EpisodeId,
     /// Its owner, which may be gone.
     pub owner: CoordinatorId,
+}
+
+/// A time during which the journal could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When it was last reached before.
+    pub from: Timestamp,
+    /// For how long not.
+    pub length: Duration,
+}
+
+impl Outage {
+    /// How much of it an episode that last went on at `progress` stood still for.
+    pub fn after(&self, progress: Timestamp) -> Duration {
+        let until = self.from.checked_add(self.length).unwrap_or(Timestamp::MAX);
+        let stood = until.duration_since(progress.max(self.from));
+        Duration::try_from(stood).unwrap_or_default()
+    }
 }
 
 /// Who of the living takes a thing: the highest hash of both names. Everybody who sees the same

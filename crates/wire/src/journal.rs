@@ -1,7 +1,7 @@
 use maestro_core::{CoreError, MicroUsd, episode::PendingCall};
 use maestro_proto::v1;
 
-use crate::{FromProto, ToProto, required};
+use crate::{FromProto, ToProto, optional, parse_optional, required, text};
 
 impl ToProto for PendingCall {
     type Proto = v1::StoredCall;
@@ -13,6 +13,8 @@ impl ToProto for PendingCall {
             decided_at: Some(self.decided_at.to_proto()),
             max_cost_micro_usd: self.max_cost.map(|cost| cost.0),
             repeated: self.repeated,
+            instance: text(self.instance.as_ref()),
+            suspended: Some(self.suspended.to_proto()),
         }
     }
 }
@@ -27,6 +29,8 @@ impl FromProto for PendingCall {
             decided_at: required("decided_at", proto.decided_at)?,
             max_cost: proto.max_cost_micro_usd.map(MicroUsd),
             repeated: proto.repeated,
+            instance: parse_optional("instance", &proto.instance)?,
+            suspended: optional("suspended", proto.suspended)?.unwrap_or_default(),
         })
     }
 }

@@ -13,13 +13,16 @@ use maestro_core::{
     CoordinatorId, CoreError, MicroUsd, Timestamp,
     adoption::{MAX_TERMS, Unfinished, to_adopt},
     episode::{Conclusion, Failure, FailureKind, Termination},
-    ports::{Adopted, SharedJournal},
+    ports::{Adopted, SharedJournal, Standing},
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::actors::{Accepted, Live, SchedulerMessage, submit, total_usage};
+use crate::{
+    actors::{Accepted, Live, SchedulerMessage, submit, total_usage},
+    permits::{Permit, Permits},
+};
 
 /// How often the journal is searched for episodes that run nowhere while nobody goes.
 const SEARCH: Duration = Duration::from_secs(5);
@@ -34,7 +37,8 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Adopter {
     pub(crate) live: Arc<Live>,
     pub(crate) journal: Arc<dyn SharedJournal>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) max_suspend: Duration,
     pub(crate) scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -113,9 +117,7 @@ impl Adopter {
     /// Returns whether the episode is settled: it runs here, or is somebody else's.
     async fn adopt(&self, entry: &Unfinished) -> bool {
         let id = &entry.episode;
-        // Who waits comes before new episodes, which never do.
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let Ok(Ok(permit)) = tokio::time::timeout(PERMIT, permit).await else {
+        let Some(permit) = self.permits.acquire_for_accepted(PERMIT).await else {
             tracing::warn!(episode = %id, "an episode waits until another ends here");
             return false;
         };
@@ -136,7 +138,7 @@ impl Adopter {
         }
     }
 
-    async fn start(&self, adopted: Adopted, permit: OwnedSemaphorePermit) -> Result<(), CoreError> {
+    async fn start(&self, adopted: Adopted, permit: Permit) -> Result<(), CoreError> {
         let spec = adopted.standing.record.spec.clone();
         let id = spec.id.clone();
         tracing::info!(
@@ -164,6 +166,7 @@ impl Adopter {
         }
         let accepted = Accepted {
             spec,
+            suspended: self.stood_still(&adopted.standing),
             before: Some(adopted.standing),
             permit,
             trace: TraceContext::generate(),
@@ -180,6 +183,13 @@ impl Adopter {
             episode.cancel(&reason);
         }
         Ok(())
+    }
+
+    /// How long an adopted episode stood still for, because the journal was away.
+    fn stood_still(&self, standing: &Standing) -> Duration {
+        let outage = self.journal.membership().borrow().outage;
+        let stood = outage.map(|outage| outage.after(standing.last_progress()));
+        stood.unwrap_or_default().min(self.max_suspend)
     }
 
     async fn pass_on_cancellations(&self) {

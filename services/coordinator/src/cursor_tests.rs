@@ -11,6 +11,8 @@ use super::*;
 fn call(step: u32) -> PendingCall {
     let now = Timestamp::UNIX_EPOCH;
     PendingCall {
+        instance: None,
+        suspended: std::time::Duration::ZERO,
         step,
         decision: Decision {
             action: Action::Invoke {

@@ -9,10 +9,12 @@ use maestro_proto::v1::{
     termination::Termination,
 };
 use maestro_tests::{Process, Signal};
+use maestro_wire::ToProto;
 use tonic::{Code, transport::Channel};
 use url::Url;
 
 use crate::client::{Installation, answer, client, installation, installation_for, request};
+use crate::command_line::{maestro, stdout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a lease (3 s) and its expiry take.
@@ -367,6 +369,29 @@ async fn a_draining_coordinator_hands_over_what_it_cannot_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_drained_on_demand_hands_over_and_ends() {
+    let installation = installation().await;
+    let Installation { cluster, chat, .. } = &installation;
+    let mut second = cluster.another_coordinator("second", "").unwrap();
+    let leaving = url(&second);
+    chat.set_delay(Duration::from_secs(6));
+    let id = create(&mut client(&leaving).await, "Who finishes?").await;
+    let watcher = tokio::spawn(watch(vec![leaving.clone(), cluster.endpoint()], id));
+    until("the call", async || chat.calls() > 0).await;
+    let address = leaving.to_string();
+    let drained =
+        tokio::task::spawn_blocking(move || stdout(&maestro(&["drain", &address, "--grace", "2"])));
+    let told = drained.await.unwrap();
+    assert!(told.contains("coordinator at"), "{told}");
+    assert!(told.contains("1 under way at first, 0 not ended"), "{told}");
+    assert!(second.ended(PATIENCE).unwrap(), "it ended well");
+    let watched = watcher.await.unwrap();
+    assert!(complete(&watched.seen), "{:?}", watched.seen);
+    assert_eq!(answer(&watched.ended).as_deref(), Some("yes"));
+    assert_eq!(repeated_calls(&watched.ended), 1, "{:?}", watched.ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_owner_that_wakes_agrees_with_its_heir() {
     let installation = installation().await;
     let Installation { cluster, chat, .. } = &installation;
@@ -412,9 +437,24 @@ async fn a_stalled_owner_that_wakes_agrees_with_its_heir() {
 async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_notice() {
     let installation = installation().await;
     let Installation { cluster, chat, .. } = &installation;
+    let refuses = "  episodes: {durable_while_away: refuse}\n";
+    let impatient = cluster
+        .another_coordinator_with("impatient", "", refuses)
+        .unwrap();
     let mut client = client(&cluster.endpoint()).await;
     chat.set_delay(Duration::from_secs(1));
-    let durable = create(&mut client, "Waits?").await;
+    let mut waits = task("Waits?");
+    // Less than etcd will be away.
+    waits.budget = Some(v1::Budget {
+        timeout: Some(Duration::from_secs(6).to_proto()),
+        ..v1::Budget::default()
+    });
+    let waits = v1::CreateEpisodeRequest {
+        task: Some(waits),
+        options: None,
+    };
+    let created = client.create_episode(waits).await.unwrap().into_inner();
+    let durable = created.episode.unwrap().id;
     until("the call", async || chat.calls() > 0).await;
     cluster.etcd.signal(Signal::SIGSTOP).unwrap();
 
@@ -434,6 +474,16 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
     };
     let refused = client.create_episode(refused).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let mut impatient = crate::client::client(&url(&impatient)).await;
+    let asked = Instant::now();
+    let refused = v1::CreateEpisodeRequest {
+        task: Some(task("At once?")),
+        options: None,
+    };
+    let refused = impatient.create_episode(refused).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(refused.message().contains("refused until"), "{refused:?}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{refused:?}");
 
     cluster.etcd.signal(Signal::SIGCONT).unwrap();
     let watched = watch(vec![cluster.endpoint()], durable).await;

@@ -8,7 +8,7 @@ use super::{
     Action, Answer, Conclusion, Decision, EpisodeSpec, Failure, FailureKind, FinalAnswer,
     Observation, PendingCall, Step, Termination, Truncation,
 };
-use crate::{expert_call::Usage, money::MicroUsd, task::Pair};
+use crate::{expert_call::Usage, ids::InstanceId, money::MicroUsd, task::Pair};
 
 mod recovery;
 
@@ -47,6 +47,10 @@ pub struct Invocation {
     pub max_cost: Option<MicroUsd>,
     /// Whether it repeats a call of an owner that is gone and that may have happened already.
     pub repeated: bool,
+    /// The expert's instance to ask first.
+    pub instance: Option<InstanceId>,
+    /// When its result is of no more use.
+    pub deadline: Timestamp,
 }
 
 /// Something that happened.
@@ -54,17 +58,24 @@ pub struct Invocation {
 pub enum Event {
     /// The episode was accepted and journalled.
     Started,
-    /// The policy decided; `quote` matters for an invocation only.
+    /// The policy decided; the rest matters for an invocation only.
     Decided {
         /// What it decided.
         decision: Decision,
         /// What the call may cost.
         quote: Quote,
+        /// The expert's instance to ask first, where one is known.
+        instance: Option<InstanceId>,
     },
     /// No policy could decide.
     DecideFailed(Failure),
     /// The call came back.
     Observed(Observation),
+    /// The journal was away, and it waited so long for it: that time does not count.
+    Resumed {
+        /// How long it waited.
+        waited: Duration,
+    },
     /// The last step is in the journal.
     Journaled,
     /// The journal refused the last step, or the call that was to be made.
@@ -129,6 +140,8 @@ pub struct Episode {
     phase: Phase,
     usage: Usage,
     step_started_at: Timestamp,
+    /// How long it has stood still.
+    suspended: Duration,
     /// The call that an earlier owner had under way when it was lost.
     interrupted: Option<PendingCall>,
 }
@@ -143,6 +156,7 @@ impl Episode {
             phase: Phase::New,
             usage: Usage::default(),
             step_started_at,
+            suspended: Duration::ZERO,
             interrupted: None,
         }
     }
@@ -170,11 +184,19 @@ impl Episode {
         }
     }
 
+    /// When it must have ended: the task's deadline, and later by the time that it stood still.
+    pub fn deadline(&self) -> Timestamp {
+        let deadline = self.spec.task.budget.deadline;
+        deadline
+            .checked_add(self.suspended)
+            .unwrap_or(Timestamp::MAX)
+    }
+
     /// What is left of the budget at `now`. Reserved money counts as spent.
     pub fn remaining(&self, now: Timestamp) -> Remaining {
         let budget = &self.spec.task.budget;
         let taken = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        let time = budget.deadline.duration_since(now);
+        let time = self.deadline().duration_since(now);
         Remaining {
             steps: budget.max_steps.saturating_sub(taken),
             time: if time.is_negative() {
@@ -193,6 +215,10 @@ impl Episode {
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         match (&self.phase, event) {
             (Phase::Done, _) => vec![],
+            (_, Event::Resumed { waited }) => {
+                self.suspended = self.suspended.saturating_add(waited);
+                vec![]
+            }
             (_, Event::CancelRequested { reason }) => {
                 self.finish_early(Termination::Cancelled { reason }, now)
             }
@@ -203,9 +229,14 @@ impl Episode {
                 Some(call) => self.resume(call, now),
                 None => self.decide_or_stop(now),
             },
-            (Phase::Deciding, Event::Decided { decision, quote }) => {
-                self.act(decision, &quote, now)
-            }
+            (
+                Phase::Deciding,
+                Event::Decided {
+                    decision,
+                    quote,
+                    instance,
+                },
+            ) => self.act(decision, &quote, instance, now),
             (Phase::Deciding, Event::DecideFailed(failure))
             | (Phase::Journaling | Phase::Invoking(_), Event::JournalFailed(failure)) => {
                 vec![self.finish(Termination::Failed(failure), None, MicroUsd::ZERO, now)]
@@ -248,7 +279,13 @@ impl Episode {
         }]
     }
 
-    fn act(&mut self, decision: Decision, quote: &Quote, now: Timestamp) -> Vec<Effect> {
+    fn act(
+        &mut self,
+        decision: Decision,
+        quote: &Quote,
+        instance: Option<InstanceId>,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         match decision.action.clone() {
             Action::Answer(answer) => match self.resolve_answer(&answer) {
                 Ok(answer) => {
@@ -269,6 +306,8 @@ impl Episode {
                             decided_at: now,
                             max_cost,
                             repeated: false,
+                            instance,
+                            suspended: self.suspended,
                         };
                         self.invoke(call, pair, query)
                     }
@@ -285,6 +324,8 @@ impl Episode {
             query,
             max_cost: call.max_cost,
             repeated: call.repeated,
+            instance: call.instance.clone(),
+            deadline: self.deadline(),
         };
         self.phase = Phase::Invoking(call);
         vec![Effect::Invoke(invocation)]

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::observation::{Failure, Observation};
 use crate::{
     digest::Digest,
     expert_call::Usage,
-    ids::{EpisodeId, RequestId, TenantId},
+    ids::{EpisodeId, InstanceId, RequestId, TenantId},
     money::MicroUsd,
     task::{Pair, Task},
 };
@@ -214,6 +214,11 @@ pub struct PendingCall {
     pub max_cost: Option<MicroUsd>,
     /// Whether it repeats the call of an owner that is gone.
     pub repeated: bool,
+    /// The expert's instance that is asked first, and first again where the call is repeated: it
+    /// may still hold the reply.
+    pub instance: Option<InstanceId>,
+    /// How long the episode has stood still so far; its deadline is so much later.
+    pub suspended: Duration,
 }
 
 /// Which limit ended an episode.

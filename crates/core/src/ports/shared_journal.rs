@@ -7,11 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Journal;
 use crate::{
-    adoption::Unfinished,
+    adoption::{Outage, Unfinished},
     episode::{EpisodeRecord, PendingCall},
     error::CoreError,
     ids::{CoordinatorId, EpisodeId, TenantId},
@@ -25,6 +26,10 @@ pub struct Membership {
     pub me: Option<CoordinatorId>,
     /// Everybody, this process included.
     pub living: Arc<BTreeSet<CoordinatorId>>,
+    /// Whether this process cannot reach the journal, for longer than its lease bears.
+    pub is_away: bool,
+    /// The last time that this process could not reach the journal for longer than a lease bears.
+    pub outage: Option<Outage>,
 }
 
 /// An episode as it stands in the journal.
@@ -34,6 +39,16 @@ pub struct Standing {
     pub record: EpisodeRecord,
     /// The last call that was to be made. Its step may be written since.
     pub call: Option<PendingCall>,
+}
+
+impl Standing {
+    /// When it last went on, as far as is written.
+    pub fn last_progress(&self) -> Timestamp {
+        let steps = self.record.steps.iter().map(|step| step.finished_at);
+        let call = self.call.iter().map(|call| call.decided_at);
+        let begun = self.record.spec.created_at;
+        steps.chain(call).fold(begun, Timestamp::max)
+    }
 }
 
 /// An episode that this process owns from now on.

@@ -231,6 +231,7 @@ impl Threads {
             seat: self.seat,
             stop: self.leave.clone(),
             lease: None,
+            heard: None,
         };
         let membership = self.membership;
         let members = mirror(

@@ -6,7 +6,7 @@ use etcd_client::{
     Compare, CompareOp, EventType, GetOptions, KvClient, PutOptions, Txn, TxnOp, TxnOpResponse,
     WatchOptions,
 };
-use maestro_core::{CoordinatorId, Timestamp, ports::Membership};
+use maestro_core::{CoordinatorId, Timestamp, adoption::Outage, ports::Membership};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,8 @@ pub(super) struct SeatKeeper {
     /// Ends it: the lease is given back.
     pub(super) stop: CancellationToken,
     pub(super) lease: Option<i64>,
+    /// When etcd last answered a renewal.
+    pub(super) heard: Option<time::Instant>,
 }
 
 impl SeatKeeper {
@@ -62,6 +64,10 @@ impl SeatKeeper {
                 self.leave();
             }
             tracing::warn!(%error, "the coordinator's lease is interrupted");
+            if self.silence() > self.config.lease_ttl() {
+                self.membership
+                    .send_modify(|membership| membership.is_away = true);
+            }
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = time::sleep(backoff.next()) => {}
@@ -85,6 +91,29 @@ impl SeatKeeper {
         self.config.request_timeout().min(self.beat())
     }
 
+    fn silence(&self) -> Duration {
+        self.heard.map_or(Duration::ZERO, |heard| heard.elapsed())
+    }
+
+    /// Tells for how long etcd was away, where that is more than the lease bears.
+    fn note_outage(&mut self) {
+        let silence = self.silence();
+        self.heard = Some(time::Instant::now());
+        self.membership
+            .send_modify(|membership| membership.is_away = false);
+        if silence <= self.config.lease_ttl() {
+            return;
+        }
+        let now = Timestamp::now();
+        let from = now.checked_sub(silence).unwrap_or(now);
+        let outage = Outage {
+            from,
+            length: silence,
+        };
+        self.membership
+            .send_modify(|membership| membership.outage = Some(outage));
+    }
+
     /// Holds the lease over one connection. `Ok` once it was stopped.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), RegistryError> {
         let client = connect(&self.config).await?;
@@ -93,6 +122,7 @@ impl SeatKeeper {
         let ttl_s = self.config.lease_ttl_s;
         let (lease, mut keeper, mut renewals) =
             hold_lease(&mut leases, &mut self.lease, ttl_s, limit).await?;
+        self.note_outage();
         let seated = self.seat.borrow().is_some();
         if !seated {
             let seat = self.sit(&mut kv, lease).await?;
@@ -126,6 +156,7 @@ impl SeatKeeper {
                 renewal = renewals.message() => {
                     client::renewed(renewal)?;
                     renewed = time::Instant::now();
+                    self.heard = Some(renewed);
                 }
             }
         }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use maestro_core::{
@@ -8,14 +8,14 @@ use maestro_core::{
 };
 use maestro_telemetry::{Counter, Gauge, Histogram, Label, Span, SpanKind, TraceContext};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     effects::{World, action_name},
-    writes::Written,
+    timer::Timer,
+    writes::{Standstill, Written},
 };
-use crate::{cursor::decided_step, feed::Feed};
+use crate::{cursor::decided_step, feed::Feed, permits::Permit};
 
 /// Runs one episode: feeds events to the state machine and carries its effects out in tracked
 /// tasks, one at a time. Never restarted in place.
@@ -28,8 +28,12 @@ pub(crate) enum EpisodeMessage {
     Event { generation: u64, event: Box<Event> },
     /// Somebody wants it to stop.
     Cancel(String),
-    /// The deadline has come.
-    Deadline,
+    /// The deadline has come, unless it was moved since: then `timer` is an old one.
+    Deadline { timer: u64 },
+    /// It waits for the journal, and time does not count.
+    Suspended,
+    /// It waits no more.
+    Resumed { waited: Duration },
     /// The end is in the journal.
     Concluded(Box<Conclusion>),
     /// The episode is not this coordinator's any more, or is to be left to another: stop here.
@@ -41,9 +45,11 @@ pub(crate) struct EpisodeArguments {
     pub(crate) spec: EpisodeSpec,
     /// How far an owner before got, if there was one.
     pub(crate) before: Option<Standing>,
+    /// How long it stood still since.
+    pub(crate) suspended: Duration,
     pub(crate) world: Arc<World>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
     pub(crate) trace: TraceContext,
 }
 
@@ -61,8 +67,8 @@ pub(crate) struct EpisodeState {
     min_revision: u64,
     generation: u64,
     effect: Option<AbortOnDropHandle<()>>,
-    _deadline: AbortOnDropHandle<()>,
-    _permit: OwnedSemaphorePermit,
+    deadline: Timer,
+    _permit: Permit,
 }
 
 #[async_trait]
@@ -79,6 +85,7 @@ impl Actor for EpisodeActor {
         let EpisodeArguments {
             spec,
             before,
+            suspended,
             world,
             feed,
             permit,
@@ -86,17 +93,6 @@ impl Actor for EpisodeActor {
         } = arguments;
         Gauge::EpisodesRunning.add(1.0, &[]);
         Gauge::PermitsInUse.add(1.0, &[Label::Resource("episodes")]);
-        let left = spec.task.budget.deadline.duration_since(Timestamp::now());
-        let left = if left.is_negative() {
-            std::time::Duration::ZERO
-        } else {
-            left.unsigned_abs()
-        };
-        let actor = myself.clone();
-        let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(left).await;
-            tell(&actor, EpisodeMessage::Deadline);
-        }));
         tell(
             &myself,
             EpisodeMessage::Event {
@@ -115,9 +111,14 @@ impl Actor for EpisodeActor {
             "maestro.episode.adopted",
             !steps.is_empty() || call.is_some(),
         );
+        let written = steps.len();
+        let episode = Episode::recover(spec, steps, call, suspended);
+        let left = episode.deadline().duration_since(Timestamp::now());
+        let mut deadline = Timer::default();
+        deadline.start(left.try_into().unwrap_or_default(), &myself);
         Ok(EpisodeState {
-            written: steps.len(),
-            episode: Episode::recover(spec, steps, call),
+            written,
+            episode,
             min_revision: world.snapshot().changed,
             world,
             feed,
@@ -125,7 +126,7 @@ impl Actor for EpisodeActor {
             step: None,
             generation: 0,
             effect: None,
-            _deadline: deadline,
+            deadline,
             _permit: permit,
         })
     }
@@ -140,7 +141,16 @@ impl Actor for EpisodeActor {
             EpisodeMessage::Event { generation, event } if generation == state.generation => *event,
             EpisodeMessage::Event { .. } => return Ok(()),
             EpisodeMessage::Cancel(reason) => Event::CancelRequested { reason },
-            EpisodeMessage::Deadline => Event::DeadlinePassed,
+            EpisodeMessage::Deadline { timer } if state.deadline.is(timer) => Event::DeadlinePassed,
+            EpisodeMessage::Deadline { .. } => return Ok(()),
+            EpisodeMessage::Suspended => {
+                state.deadline.stop();
+                return Ok(());
+            }
+            EpisodeMessage::Resumed { waited } => {
+                state.deadline.go_on(&myself);
+                Event::Resumed { waited }
+            }
             EpisodeMessage::Leave(reason) => {
                 state.leave(reason);
                 myself.stop(None);
@@ -203,9 +213,14 @@ impl EpisodeState {
             Effect::Invoke(invocation) => {
                 let call = self.episode.pending_call().cloned();
                 let feed = Arc::clone(&self.feed);
+                let standstill = StandsStill(myself.clone());
+                let mut invocation = invocation;
                 self.run(myself, async move {
                     if let Some(call) = &call {
-                        match world.begin(&spec, call).await {
+                        let (written, waited) = world.begin(&spec, call, &standstill).await;
+                        let deadline = invocation.deadline.checked_add(waited);
+                        invocation.deadline = deadline.unwrap_or(Timestamp::MAX);
+                        match written {
                             Written::Done => feed.decided(Arc::new(decided_step(call))),
                             Written::Lost => return None,
                             Written::Failed(error) => {
@@ -220,8 +235,9 @@ impl EpisodeState {
             Effect::Journal(step) => {
                 record_step(&step);
                 let feed = Arc::clone(&self.feed);
+                let standstill = StandsStill(myself.clone());
                 self.run(myself, async move {
-                    match world.append(&spec, &step).await {
+                    match world.append(&spec, &step, &standstill).await {
                         Written::Done => {
                             feed.finished(step);
                             Some(Event::Journaled)
@@ -329,8 +345,21 @@ fn record_step(step: &Step) {
     Histogram::StepDuration.record_duration(time, &labels);
 }
 
+/// Tells an episode that it stands still.
+struct StandsStill(ActorRef<EpisodeMessage>);
+
+impl Standstill for StandsStill {
+    fn began(&self) {
+        tell(&self.0, EpisodeMessage::Suspended);
+    }
+
+    fn ended(&self, waited: Duration) {
+        tell(&self.0, EpisodeMessage::Resumed { waited });
+    }
+}
+
 /// Sends to an actor; one that has stopped needs no message any more.
-fn tell(actor: &ActorRef<EpisodeMessage>, message: EpisodeMessage) {
+pub(super) fn tell(actor: &ActorRef<EpisodeMessage>, message: EpisodeMessage) {
     if actor.send_message(message).is_err() {
         tracing::debug!("an episode had stopped before a message reached it");
     }

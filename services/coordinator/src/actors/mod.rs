@@ -7,14 +7,17 @@
 //! Routers and the journal are shared objects behind ports, not actors: they hold no state that a
 //! mailbox would have to protect, and one mailbox would serialise the calls of all episodes.
 
+mod deciding;
 mod effects;
 mod episode;
 mod live;
 mod registry_watcher;
 mod root;
 mod scheduler;
+mod timer;
 mod writes;
 
+pub(crate) use deciding::PolicyHealth;
 pub(crate) use effects::World;
 pub(crate) use live::Live;
 pub(crate) use root::Root;

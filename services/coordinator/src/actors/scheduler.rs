@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use maestro_core::{
@@ -10,7 +10,7 @@ use maestro_core::{
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     episode::{EpisodeActor, EpisodeArguments},
     live::{Live, LiveEpisode},
 };
-use crate::feed::Feed;
+use crate::{feed::Feed, permits::Permit};
 
 /// Starts an actor for each accepted episode and makes sure that every one of them ends.
 pub(crate) struct Scheduler {
@@ -42,7 +42,9 @@ pub(crate) struct Accepted {
     pub(crate) spec: EpisodeSpec,
     /// How far an owner before got, if there was one.
     pub(crate) before: Option<Standing>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// How long it stood still since.
+    pub(crate) suspended: Duration,
+    pub(crate) permit: Permit,
     pub(crate) trace: TraceContext,
 }
 
@@ -95,6 +97,7 @@ impl Actor for Scheduler {
         let Accepted {
             spec,
             before,
+            suspended,
             permit,
             trace,
         } = *accepted;
@@ -114,6 +117,7 @@ impl Actor for Scheduler {
         let arguments = EpisodeArguments {
             spec,
             before,
+            suspended,
             world: Arc::clone(&self.world),
             feed: Arc::clone(&feed),
             permit,

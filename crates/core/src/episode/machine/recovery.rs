@@ -1,5 +1,7 @@
 //! How an episode goes on after the process that ran it is gone.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Effect, Episode};
@@ -48,10 +50,18 @@ impl PendingCall {
 impl Episode {
     /// The episode as the journal holds it: its written steps, and the call that was to be made
     /// last. It has not begun; `Started` makes it go on where it was. Money of the steps counts as
-    /// spent. A call whose step is written already is done with.
-    pub fn recover(spec: EpisodeSpec, steps: Vec<Step>, call: Option<PendingCall>) -> Self {
+    /// spent. A call whose step is written already is done with. `suspended` is how long it stood
+    /// still since the last of them.
+    pub fn recover(
+        spec: EpisodeSpec,
+        steps: Vec<Step>,
+        call: Option<PendingCall>,
+        suspended: Duration,
+    ) -> Self {
         let fresh = Self::new(spec);
         let mut episode = steps.into_iter().fold(fresh, Self::with_written_step);
+        let before = call.as_ref().map_or(Duration::ZERO, |call| call.suspended);
+        episode.suspended = before.saturating_add(suspended);
         episode.interrupted = call.filter(|call| call.step == episode.next_index());
         episode
     }
@@ -89,6 +99,7 @@ impl Episode {
         match call.decision.action.clone() {
             Action::Invoke { pair, query } => {
                 call.repeated = true;
+                call.suspended = self.suspended;
                 self.invoke(call, pair, query)
             }
             // An answer is no call; the journal holds none, so the decision is taken anew.

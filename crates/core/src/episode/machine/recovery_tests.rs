@@ -22,7 +22,8 @@ fn calling(max_cost: Option<u64>) -> Episode {
 
 fn lost(episode: &Episode) -> Episode {
     let call = episode.pending_call().cloned();
-    Episode::recover(episode.spec().clone(), episode.steps().to_vec(), call)
+    let steps = episode.steps().to_vec();
+    Episode::recover(episode.spec().clone(), steps, call, Duration::ZERO)
 }
 
 #[test]
@@ -41,6 +42,35 @@ fn a_call_that_was_cut_off_is_made_again_and_counted() {
     assert_eq!(step.decided_at, at(2), "the decision is the first owner's");
     let usage = &step.observation.as_ref().unwrap().usage;
     assert_eq!((usage.cost, usage.repeated_calls), (MicroUsd(14), 1));
+}
+
+#[test]
+fn time_that_an_episode_stood_still_does_not_count_whoever_goes_on() {
+    let hour = Duration::from_secs(3600);
+    let before = deciding(None);
+    let (deadline, left) = (before.deadline(), before.remaining(at(2)).time);
+    let mut first = before;
+    first.apply(Event::Resumed { waited: hour }, at(2));
+    assert_eq!(first.deadline(), deadline + hour);
+    assert_eq!(first.remaining(at(2)).time, left + hour);
+    let effects = first.apply(decided(invoke()), at(2));
+    let [Effect::Invoke(invocation)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(invocation.deadline, deadline + hour);
+    // Whoever adopts it knows of that time, and adds what came after.
+    let mut second = Episode::recover(
+        first.spec().clone(),
+        vec![],
+        first.pending_call().cloned(),
+        hour,
+    );
+    assert_eq!(second.deadline(), deadline + hour * 2);
+    second.apply(Event::Started, at(3));
+    assert_eq!(second.pending_call().unwrap().suspended, hour * 2);
+    second.apply(Event::DeadlinePassed, at(3));
+    second.apply(Event::Resumed { waited: hour }, at(3));
+    assert_eq!(second.phase(), &Phase::Done, "what has ended stays so");
 }
 
 #[test]
@@ -116,7 +146,12 @@ fn without_a_call_the_decision_is_taken_anew() {
     let mut before = calling(None);
     let call = before.pending_call().cloned();
     before.apply(observed("7", 0.9, 3), at(3));
-    let mut adopted = Episode::recover(before.spec().clone(), before.steps().to_vec(), call);
+    let mut adopted = Episode::recover(
+        before.spec().clone(),
+        before.steps().to_vec(),
+        call,
+        Duration::ZERO,
+    );
     assert!(matches!(
         adopted.apply(Event::Started, at(4))[..],
         [Effect::Decide { step: 1, .. }]
@@ -145,7 +180,7 @@ proptest! {
             let now = at(i64::try_from(tick).unwrap());
             let effects;
             if dies && ends == 0 {
-                episode = Episode::recover(episode.spec().clone(), written.clone(), call.clone());
+                episode = Episode::recover(episode.spec().clone(), written.clone(), call.clone(), Duration::ZERO);
                 effects = episode.apply(Event::Started, now);
             } else {
                 let bound = match episode.phase() {
@@ -192,7 +227,9 @@ proptest! {
         let mut effects = vec![];
         for (index, cost) in costs.iter().enumerate() {
             let quote = Quote::AtMost(MicroUsd(*cost));
-            first.apply(Event::Decided { decision: invoke(), quote }, at(2));
+            first.apply(Event::Decided {
+                instance: None,
+                 decision: invoke(), quote }, at(2));
             first.apply(observed(&index.to_string(), 0.5, *cost), at(3));
             effects = first.apply(Event::Journaled, at(4));
         }

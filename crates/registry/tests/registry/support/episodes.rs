@@ -65,6 +65,8 @@ fn invocation() -> Decision {
 
 pub(crate) fn call(step: u32) -> PendingCall {
     PendingCall {
+        instance: None,
+        suspended: std::time::Duration::from_secs(7),
         step,
         decision: invocation(),
         started_at: now(),
