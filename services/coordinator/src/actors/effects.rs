@@ -79,7 +79,7 @@ impl World {
             };
             span.scope(self.skills.run(run))
                 .await
-                .unwrap_or_else(Observation::failed)
+                .unwrap_or_else(|failure| Observation::cut_off(failure, invocation.max_cost))
         };
         let outcome = observation
             .failure
@@ -141,7 +141,7 @@ impl World {
         };
         let reply = match self.experts.invoke(call).await {
             Ok(reply) => reply,
-            Err(failure) => return Observation::failed(failure),
+            Err(failure) => return Observation::cut_off(failure, invocation.max_cost),
         };
         Observation {
             answer: answer_of(&spec.task.answer_kind, &reply),
