@@ -59,6 +59,9 @@ fn tell(report: &Report) {
             .map(|end| end.gone_after)
             .collect::<Vec<_>>(),
     );
+    for (reason, count) in report.failures() {
+        println!("  {count} failed: {reason}");
+    }
     for reason in &report.left_out {
         println!("  left out: {reason}");
     }

@@ -14,7 +14,7 @@ use maestro_registry::{EtcdConfig, EtcdRegistry};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use super::{
-    check::{Violation, check},
+    check::{Violation, check, termination},
     clients::{self, Coordinators, RECOVERY},
     etcd,
     evidence::{Call, Evidence, JournalDump, LeaseEnd, Living},
@@ -61,19 +61,29 @@ impl Report {
         let mut counts = BTreeMap::new();
         for episode in self.evidence.journal.episodes.values() {
             use v1::termination::Termination as T;
-            let conclusion = episode
-                .head
-                .as_ref()
-                .and_then(|head| head.episode.as_ref()?.conclusion.as_ref());
-            let name =
-                match conclusion.and_then(|one| one.termination.as_ref()?.termination.as_ref()) {
-                    Some(T::Answered(_)) => "answered",
-                    Some(T::Truncated(_)) => "truncated",
-                    Some(T::Cancelled(_)) => "cancelled",
-                    Some(T::Failed(_)) => "failed",
-                    None => "not ended",
-                };
+            let head = episode.head.as_ref().and_then(|head| head.episode.as_ref());
+            let name = match head.and_then(termination) {
+                Some(T::Answered(_)) => "answered",
+                Some(T::Truncated(_)) => "truncated",
+                Some(T::Cancelled(_)) => "cancelled",
+                Some(T::Failed(_)) => "failed",
+                None => "not ended",
+            };
             *counts.entry(name).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Why durable episodes failed, and how many each.
+    pub fn failures(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for episode in self.evidence.journal.episodes.values() {
+            let head = episode.head.as_ref().and_then(|head| head.episode.as_ref());
+            if let Some(v1::termination::Termination::Failed(failure)) = head.and_then(termination)
+            {
+                let reason = format!("{:?}: {}", failure.kind(), failure.message);
+                *counts.entry(reason).or_default() += 1;
+            }
         }
         counts
     }

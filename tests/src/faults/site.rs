@@ -26,8 +26,8 @@ const ETCD_DISK: &str = "size=192m";
 const BLOB_DISK: &str = "size=32m";
 /// Before a process that ended by itself is started again.
 const RESTART_AFTER: Duration = Duration::from_millis(700);
-/// Keeps the clock of a process off.
-const CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// What keeps the clock of a process off, under /usr/lib and the machine's folder.
+const CLOCK: &str = "faketime/libfaketimeMT.so.1";
 
 /// The processes of one run. Dropping it ends them and removes what they ran in.
 pub(super) struct Site {
@@ -84,8 +84,9 @@ impl Site {
     /// # Errors
     /// What could not be made: root is needed.
     pub(super) fn new(plan: &Plan) -> Result<Self, SandboxError> {
-        sweep();
+        // Processes that were left behind keep their disks busy, so they go first.
         let network = Network::new()?;
+        sweep();
         let folder = tempfile::Builder::new()
             .prefix(&format!("{FOLDER}{}-", std::process::id()))
             .tempdir()
@@ -128,7 +129,7 @@ impl Site {
                 set_clock(&file, 0)?;
             }
             command
-                .env("LD_PRELOAD", CLOCK)
+                .env("LD_PRELOAD", clock_library()?)
                 .env("FAKETIME_TIMESTAMP_FILE", file)
                 .env("FAKETIME_CACHE_DURATION", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -314,6 +315,18 @@ fn fill(path: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// Where Debian has put libfaketime for this machine.
+fn clock_library() -> Result<PathBuf, SandboxError> {
+    let folders = fs::read_dir("/usr/lib").map_err(io_error("/usr/lib"))?;
+    let mut paths = folders.flatten().map(|folder| folder.path().join(CLOCK));
+    paths
+        .find(|path| path.exists())
+        .ok_or_else(|| SandboxError::Command {
+            command: "libfaketime".to_owned(),
+            said: "is not installed; scripts/setup.sh test installs it".to_owned(),
+        })
+}
+
 /// libfaketime reads the file anew every second.
 fn set_clock(path: &Path, seconds: i32) -> Result<(), SandboxError> {
     fs::write(path, format!("{seconds:+}\n")).map_err(io_error(path.display().to_string()))
@@ -322,7 +335,8 @@ fn set_clock(path: &Path, seconds: i32) -> Result<(), SandboxError> {
 /// Unmounts and removes what runs left behind whose process is gone.
 fn sweep() {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    for path in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+    let disks = mounts.lines().filter(|line| line.starts_with("tmpfs "));
+    for path in disks.filter_map(|line| line.split(' ').nth(1)) {
         let Some((_, rest)) = path.split_once(FOLDER) else {
             continue;
         };

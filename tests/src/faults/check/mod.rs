@@ -104,7 +104,8 @@ fn assembled(episode: &JournalEpisode) -> Option<v1::Episode> {
     Some(record)
 }
 
-fn termination(episode: &v1::Episode) -> Option<&v1::termination::Termination> {
+/// How an episode ended.
+pub(super) fn termination(episode: &v1::Episode) -> Option<&v1::termination::Termination> {
     let conclusion = episode.conclusion.as_ref()?;
     conclusion.termination.as_ref()?.termination.as_ref()
 }
