@@ -126,7 +126,8 @@ main() {
             ;;
         test)
             install_build_tools
-            install_packages tesseract-ocr tesseract-ocr-eng etcd-server etcd-client
+            install_packages tesseract-ocr tesseract-ocr-eng etcd-server etcd-client \
+                iproute2 nftables libfaketime
             install_python_packages venv scripts/requirements.txt
             install_cargo_tool nextest "$NEXTEST_VERSION"
             ;;

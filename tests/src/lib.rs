@@ -3,6 +3,8 @@
 //! The programs are those beside the test's own (`target/debug`), built by
 //! `cargo build --workspace --bins`.
 
+pub mod faults;
+
 mod cluster;
 mod openai;
 mod process;

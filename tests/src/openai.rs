@@ -1,5 +1,5 @@
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
+use rand::Rng;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -28,7 +29,9 @@ type Answer = dyn Fn(&Value) -> String + Send + Sync;
 struct ChatState {
     answer: Box<Answer>,
     requests: Mutex<Vec<Value>>,
+    keys: Mutex<Vec<String>>,
     delay_ms: AtomicU64,
+    spread_ms: AtomicU64,
     calls: AtomicUsize,
     finished: AtomicUsize,
 }
@@ -50,14 +53,27 @@ impl ChatServer {
     pub async fn answering(
         answer: impl Fn(&Value) -> String + Send + Sync + 'static,
     ) -> Result<Self, SandboxError> {
-        let listener = TcpListener::bind("127.0.0.1:0")
+        Self::listening((Ipv4Addr::LOCALHOST, 0).into(), answer).await
+    }
+
+    /// The same at an address of one's own.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    pub async fn listening(
+        address: SocketAddr,
+        answer: impl Fn(&Value) -> String + Send + Sync + 'static,
+    ) -> Result<Self, SandboxError> {
+        let listener = TcpListener::bind(address)
             .await
             .map_err(io_error("the chat server"))?;
         let address = listener.local_addr().map_err(io_error("the chat server"))?;
         let state = Arc::new(ChatState {
             answer: Box::new(answer),
             requests: Mutex::default(),
+            keys: Mutex::default(),
             delay_ms: AtomicU64::new(0),
+            spread_ms: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
         });
@@ -88,6 +104,19 @@ impl ChatServer {
         self.state.delay_ms.store(millis, Ordering::SeqCst);
     }
 
+    /// How much longer each answer takes at most, differently for each.
+    pub fn set_spread(&self, spread: Duration) {
+        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        self.state.spread_ms.store(millis, Ordering::SeqCst);
+    }
+
+    /// Idempotency keys of the requests so far, in the order in which they came; empty for one
+    /// without.
+    pub fn keys(&self) -> Vec<String> {
+        let keys = self.state.keys.lock();
+        keys.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Bodies of the requests so far, in the order in which they came.
     pub fn requests(&self) -> Vec<Value> {
         let requests = self.state.requests.lock();
@@ -116,9 +145,22 @@ fn tracing_free(error: &std::io::Error) {
     eprintln!("chat server: {error}");
 }
 
-async fn complete(State(state): State<Arc<ChatState>>, Json(body): Json<Value>) -> Json<Value> {
+async fn complete(
+    State(state): State<Arc<ChatState>>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Json<Value> {
     state.calls.fetch_add(1, Ordering::SeqCst);
-    let delay = state.delay_ms.load(Ordering::SeqCst);
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
+    state
+        .keys
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(key.unwrap_or_default().to_owned());
+    let spread = state.spread_ms.load(Ordering::SeqCst);
+    let delay = state.delay_ms.load(Ordering::SeqCst) + rand::rng().random_range(0..=spread);
     let answer = (state.answer)(&body);
     state
         .requests

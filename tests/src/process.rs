@@ -39,6 +39,14 @@ pub enum SandboxError {
         /// The end of its log.
         log: String,
     },
+    /// A program that was run said no.
+    #[error("{command}: {said}")]
+    Command {
+        /// How it was called.
+        command: String,
+        /// What it said.
+        said: String,
+    },
     /// Something did not happen in time.
     #[error("waited in vain for {0}")]
     Timeout(String),
@@ -189,6 +197,15 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
         Err(SandboxError::Timeout(format!("the end of {}", self.name)))
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn has_ended(&mut self) -> Result<bool, SandboxError> {
+        let status = self.child.try_wait().map_err(io_error(self.name.clone()))?;
+        Ok(status.is_some())
     }
 
     /// SIGKILL, and waits for the end.

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{answer::ExtractedAnswer, digest::Digest, expert_call::Usage, ids::InstanceId};
+use crate::{
+    answer::ExtractedAnswer, digest::Digest, expert_call::Usage, ids::InstanceId, money::MicroUsd,
+};
 
 /// Longest text of an observation, in characters. A longer one loses its middle.
 pub const MAX_OBSERVATION_CHARS: usize = 4000;
@@ -56,6 +58,19 @@ impl FailureKind {
             Self::ExpertFailed => "expert_failed",
             Self::SkillFailed => "skill_failed",
         }
+    }
+
+    /// Whether a call that failed so surely cost nothing: it was turned away. One whose connection
+    /// broke, or that was not answered in time, may have been made all the same.
+    pub fn is_free(self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded
+                | Self::Rejected
+                | Self::NotInActionSet
+                | Self::BudgetExceeded
+                | Self::Malformed
+        )
     }
 }
 
@@ -121,6 +136,24 @@ impl Observation {
         }
     }
 
+    /// A call without a reply. Unless it surely cost nothing, it counts as a call, and under a cost
+    /// limit as spent with the bound that was reserved for it.
+    pub fn cut_off(failure: Failure, reserved: Option<MicroUsd>) -> Self {
+        let usage = if failure.kind.is_free() {
+            Usage::default()
+        } else {
+            Usage {
+                cost: reserved.unwrap_or_default(),
+                calls: 1,
+                ..Usage::default()
+            }
+        };
+        Self {
+            usage,
+            ..Self::failed(failure)
+        }
+    }
+
     /// Whether an answer action may refer to it.
     pub fn is_answerable(&self) -> bool {
         self.failure.is_none() && (self.answer.is_some() || !self.text.trim().is_empty())
@@ -160,6 +193,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_call_without_a_reply_counts_as_spent_unless_it_was_turned_away() {
+        for kind in FailureKind::ALL {
+            let failure = Failure::new(kind, "no reply");
+            let usage = Observation::cut_off(failure.clone(), Some(MicroUsd(7))).usage;
+            let spent = (usage.cost, usage.calls);
+            if kind.is_free() {
+                assert_eq!(spent, (MicroUsd::ZERO, 0), "{kind:?}");
+            } else {
+                assert_eq!(spent, (MicroUsd(7), 1), "{kind:?}");
+            }
+            let unlimited = Observation::cut_off(failure, None).usage;
+            assert_eq!(unlimited.cost, MicroUsd::ZERO, "{kind:?}");
+        }
+        let broken = [FailureKind::Unavailable, FailureKind::Timeout];
+        assert!(!broken.into_iter().any(FailureKind::is_free));
+    }
 
     proptest! {
         #[test]

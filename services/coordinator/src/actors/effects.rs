@@ -80,7 +80,7 @@ impl World {
             };
             span.scope(self.skills.run(run))
                 .await
-                .unwrap_or_else(Observation::failed)
+                .unwrap_or_else(|failure| Observation::cut_off(failure, invocation.max_cost))
         };
         let outcome = observation
             .failure
@@ -150,7 +150,7 @@ impl World {
         };
         let mut reply = match self.experts.invoke(call).await {
             Ok(reply) => reply,
-            Err(failure) => return Observation::failed(failure),
+            Err(failure) => return Observation::cut_off(failure, invocation.max_cost),
         };
         if let (Some(_), Some(once)) = (invocation.max_cost, once) {
             // What an attempt that lost has cost is not known; it counts as spent.

@@ -72,6 +72,7 @@ async fn a_call_reaches_the_model_whole_and_is_paid_for() {
         panic!("one request");
     };
     assert_eq!(sent.headers["authorization"], "Bearer sk-test");
+    assert_eq!(sent.headers["idempotency-key"], asked.key.to_string());
     let body = &sent.body;
     assert_eq!(body["model"], "m-large");
     assert_eq!(body["messages"][0]["content"], "be brief");

@@ -18,10 +18,7 @@ use maestro_core::{
 
 use maestro_skills::IMAGE_TOKENS;
 
-use super::{
-    ledger::{self, Ledger},
-    select::cheapest,
-};
+use super::{ledger::Ledger, select::cheapest};
 
 /// Tokens that the frame of one message takes at most.
 const MESSAGE_TOKENS: u64 = 16;
@@ -191,7 +188,7 @@ impl Caller {
                 Ok(reply)
             }
             Ok(Err(failure)) => {
-                if ledger::is_free(&failure) {
+                if failure.kind.is_free() {
                     reservation.release();
                 }
                 Err(failure)

@@ -123,18 +123,6 @@ impl Drop for Reservation {
     }
 }
 
-/// Whether a failed call surely cost nothing.
-pub(crate) fn is_free(failure: &Failure) -> bool {
-    matches!(
-        failure.kind,
-        FailureKind::Overloaded
-            | FailureKind::Rejected
-            | FailureKind::NotInActionSet
-            | FailureKind::BudgetExceeded
-            | FailureKind::Malformed
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

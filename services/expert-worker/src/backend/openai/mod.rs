@@ -13,8 +13,13 @@ use async_trait::async_trait;
 use maestro_core::{
     episode::{Failure, FailureKind},
     expert_call::{ExpertCall, ExpertReply},
+    ids::IdempotencyKey,
 };
-use reqwest::{Client, Response, StatusCode, Url, header, redirect};
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{self, HeaderName, HeaderValue},
+    redirect,
+};
 
 pub use config::{OpenAiConfig, TokenLimit};
 
@@ -25,6 +30,10 @@ use crate::{error::ExpertWorkerError, images::Images};
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 /// Longest time of the question whether the endpoint is there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Carries the call's idempotency key: whoever stands in front of the model sees which calls are
+/// the same, and may answer a repeated one from what it kept.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A model behind an endpoint.
 pub struct OpenAi {
@@ -44,7 +53,7 @@ impl OpenAi {
         config.validate().map_err(error)?;
         let mut headers = header::HeaderMap::new();
         if let Some(key) = config.api_key().map_err(error)? {
-            let mut value = header::HeaderValue::try_from(format!("Bearer {key}"))
+            let mut value = HeaderValue::try_from(format!("Bearer {key}"))
                 .map_err(|_| error("the API key holds characters that no key has".to_owned()))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
@@ -70,10 +79,16 @@ impl OpenAi {
         })
     }
 
-    async fn respond(&self, body: Vec<u8>) -> Result<Response, Failure> {
-        self.client
+    async fn respond(&self, key: &IdempotencyKey, body: Vec<u8>) -> Result<Response, Failure> {
+        let mut request = self
+            .client
             .post(self.chat.clone())
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json");
+        // A node of a foreign skill may have a name that no header can hold.
+        if let Ok(key) = HeaderValue::try_from(key.to_string()) {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        request
             .body(body)
             .send()
             .await
@@ -113,7 +128,7 @@ impl Backend for OpenAi {
         let request = wire::request(call, &attached, &self.config);
         let body = serde_json::to_vec(&request)
             .map_err(|error| failed(format!("the request cannot be written: {error}")))?;
-        let response = self.respond(body).await?;
+        let response = self.respond(&call.key, body).await?;
         let status = response.status();
         if !status.is_success() {
             // The status counts; without the body its cause is less clear, no more.
