@@ -22,11 +22,11 @@ import collections
 import sys
 from pathlib import Path
 
-from generation import choices, diagrams, problems, receipts, signs
+from generation import choices, diagrams, plain, problems, receipts, signs
 from generation.tasks import Output, Task
 
 SEED = 20262
-GENERATORS = (receipts, diagrams, problems, choices, signs)
+GENERATORS = (receipts, diagrams, problems, choices, plain, signs)
 
 
 def check(tasks: list[Task]) -> None:
@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--size", type=float, default=1.0, help="1.0 gives about 900 tasks")
+    parser.add_argument("--size", type=float, default=1.0, help="1.0 gives about 1,100 tasks")
     args = parser.parse_args()
     output = Output(args.output, args.seed, args.size)
     (output.folder / "images").mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from .tasks import Output, Random, Task, pick, split_of, whole
 
 DOMAIN = "word-problems"
 COUNT = 150
+# Besides, so many whose kind of answer is left open, as `maestro run` does if nothing is said.
+OPEN_COUNT = 50
 
 NAMES = (
     "Amara Bastian Clelia Dmitri Esme Farouk Greta Hamish Ingrid Jovan Keziah Leopold Marisol "
@@ -280,10 +282,10 @@ TEMPLATES = [
 ]
 
 
-def problem(output: Output, index: int) -> Task:
+def problem(output: Output, index: int, series: str, kind: str) -> Task:
     place = index % len(TEMPLATES)
     template = TEMPLATES[place]
-    name = f"problem-{index:03}"
+    name = f"{series}-{index:03}"
     random = output.random(name)
     a, b, c = template.numbers(random)
     people = random.permutation(len(NAMES))
@@ -296,13 +298,20 @@ def problem(output: Output, index: int) -> Task:
         domain=DOMAIN,
         group=f"story-{place:02}",
         question=story,
-        answer_kind={"kind": "number"},
+        answer_kind={"kind": kind},
         truth=str(template.answer(a, b, c)),
     )
 
 
 def generate(output: Output) -> list[Task]:
-    tasks = [problem(output, index) for index in range(output.count(COUNT))]
+    tasks = [
+        problem(output, index, series, kind)
+        for series, kind, count in (
+            ("problem", "number", COUNT),
+            ("open-problem", "free_text", OPEN_COUNT),
+        )
+        for index in range(output.count(count))
+    ]
     # The same template may draw the same story again.
     unique = {task.question: task for task in tasks}
     return list(unique.values())
