@@ -155,6 +155,7 @@ impl Cluster {
             "maestro-coordinator",
             &coordinator_address,
             "",
+            "",
             folder.path(),
         )?;
         let endpoint = coordinator
@@ -186,6 +187,19 @@ impl Cluster {
     /// # Errors
     /// Its log, where it does not serve.
     pub fn another_coordinator(&self, name: &str, server: &str) -> Result<Process, SandboxError> {
+        self.another_coordinator_with(name, server, "")
+    }
+
+    /// The same, with further settings of its service too (YAML lines, two spaces before each).
+    ///
+    /// # Errors
+    /// Its log, where it does not serve.
+    pub fn another_coordinator_with(
+        &self,
+        name: &str,
+        server: &str,
+        service: &str,
+    ) -> Result<Process, SandboxError> {
         let file = CoordinatorFile {
             settings: &self.settings,
             etcd: &self.etcd_url,
@@ -193,7 +207,7 @@ impl Cluster {
             skills: &self.skills,
         };
         let address = format!("127.0.0.1:{}", free_port()?);
-        file.serve(name, &address, server, self.folder.path())
+        file.serve(name, &address, server, service, self.folder.path())
     }
 
     /// Starts an expert worker that adopts descriptors of the `openai` kind.
@@ -283,6 +297,7 @@ impl CoordinatorFile<'_> {
         name: &str,
         listen: &str,
         server: &str,
+        service: &str,
         folder: &Path,
     ) -> Result<Process, SandboxError> {
         let address = |process: &Process| {
@@ -296,7 +311,7 @@ impl CoordinatorFile<'_> {
             "{settings}etcd: {{endpoints: ['{etcd}']}}\n\
              blobs: {{store: {{url: 'file://{}'}}}}\nservice:\n  \
              serve: {{listen: '{listen}', {server}}}\n  \
-             policy_workers: ['{}']\n  skill_runners: ['{}']\n",
+             policy_workers: ['{}']\n  skill_runners: ['{}']\n{service}",
             blobs.display(),
             address(self.policy),
             address(self.skills),

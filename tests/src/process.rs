@@ -172,6 +172,14 @@ impl Process {
     /// [`SandboxError::Timeout`] where it goes on for `limit`.
     pub fn terminate(&mut self, limit: Duration) -> Result<bool, SandboxError> {
         self.signal(Signal::SIGTERM)?;
+        self.ended(limit)
+    }
+
+    /// Waits for the end; returns whether it ended well.
+    ///
+    /// # Errors
+    /// [`SandboxError::Timeout`] where it goes on for `limit`.
+    pub fn ended(&mut self, limit: Duration) -> Result<bool, SandboxError> {
         let until = Instant::now() + limit;
         while Instant::now() < until {
             let ended = self.child.try_wait().map_err(io_error(self.name.clone()))?;

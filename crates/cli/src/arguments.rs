@@ -59,6 +59,8 @@ pub enum Command {
     Train(Train),
     /// Measure policies on recorded calls, beside routers that everybody knows.
     Eval(Eval),
+    /// Have a process finish its work, hand over what it cannot finish, and end.
+    Drain(Drain),
     /// Measurements.
     #[command(subcommand)]
     Bench(Bench),
@@ -102,6 +104,16 @@ pub struct Up {
     pub log: String,
     #[command(flatten)]
     pub installation: Installation,
+}
+
+/// `maestro drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// Where the process serves: a coordinator, a worker or a skill runner.
+    pub endpoint: Url,
+    /// How long running work may take, in seconds. Default: the process's own grace period.
+    #[arg(long, value_name = "SECONDS")]
+    pub grace: Option<f64>,
 }
 
 /// Kinds of answers on the command line.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use maestro_proto::v1::{
-    blob_service_client::BlobServiceClient, episode_service_client::EpisodeServiceClient,
+    admin_service_client::AdminServiceClient, blob_service_client::BlobServiceClient,
+    episode_service_client::EpisodeServiceClient,
     policy_admin_service_client::PolicyAdminServiceClient,
     registry_service_client::RegistryServiceClient,
 };
@@ -36,6 +37,10 @@ impl Connection {
 
     pub(crate) fn policies(&self) -> PolicyAdminServiceClient<Channel> {
         PolicyAdminServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn blobs(&self) -> BlobServiceClient<Channel> {

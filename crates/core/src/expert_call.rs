@@ -80,6 +80,9 @@ pub struct ExpertCall {
     pub key: IdempotencyKey,
     /// When the reply is of no more use.
     pub deadline: Timestamp,
+    /// The instance that is asked first where it can take the call; only the router reads it. Calls
+    /// of one run go to one instance, so that a run which is repeated finds its replies there.
+    pub instance: Option<InstanceId>,
 }
 
 /// Text found in an image.

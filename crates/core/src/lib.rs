@@ -10,6 +10,7 @@
 //! - what learners and evaluations measure by: whether an answer is right ([`grading`]), and what
 //!   an episode was worth ([`reward`]), from what was recorded ([`recording`]).
 
+pub mod admission;
 pub mod adoption;
 pub mod answer;
 pub mod breaker;
@@ -17,6 +18,7 @@ pub mod digest;
 pub mod episode;
 pub mod error;
 pub mod expert_call;
+pub mod fallback;
 pub mod grading;
 pub mod ids;
 pub mod money;

@@ -87,12 +87,30 @@ pub struct DecideRequest {
     pub min_revision: u64,
 }
 
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Undecided {
+    /// The policy found nothing to choose: no pair may be called and no observation holds an answer.
+    /// Any other would say the same.
+    Impossible(Failure),
+    /// No policy could be asked, or none answered: worker away, queue full, deadline.
+    Away(Failure),
+}
+
+impl Undecided {
+    /// The reason.
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Impossible(failure) | Self::Away(failure) => failure,
+        }
+    }
+}
+
 /// Decides the next action.
 #[async_trait]
 pub trait Policy: Send + Sync {
-    /// The next action. A failure means that no decision could be had (no candidate and nothing
-    /// to answer, worker away, queue full, deadline).
-    async fn decide(&self, request: DecideRequest) -> Result<Decision, Failure>;
+    /// The next action.
+    async fn decide(&self, request: DecideRequest) -> Result<Decision, Undecided>;
 }
 
 /// Calls experts. Dropping the future cancels the call, down to the expert.
@@ -100,6 +118,11 @@ pub trait Policy: Send + Sync {
 pub trait Experts: Send + Sync {
     /// Makes one call.
     async fn invoke(&self, call: ExpertCall) -> Result<ExpertReply, Failure>;
+
+    /// The instance that a call to an expert would go to now, where there are several to choose from.
+    fn likely_instance(&self, _expert: &ExpertName) -> Option<InstanceId> {
+        None
+    }
 }
 
 /// Runs skills. Dropping the future cancels the run and every call of it.

@@ -13,6 +13,13 @@ pub struct InstanceLoad {
     pub allowed: bool,
 }
 
+impl InstanceLoad {
+    /// Whether it may take a call: its breaker allows it, and this process has a permit left.
+    pub fn is_free(&self) -> bool {
+        self.allowed && self.in_flight < self.capacity.max(1)
+    }
+}
+
 /// Index of the least loaded instance that may take a call: the lowest share of its capacity in
 /// use, ties broken by `tie_breaker` (any number, a random one spreads callers). `None` if no
 /// instance may take one: all breakers open, or this process has `capacity` calls at each.
@@ -20,20 +27,26 @@ pub fn least_loaded(instances: &[InstanceLoad], tie_breaker: u64) -> Option<usiz
     let share = |load: &InstanceLoad| {
         f64::from(load.in_flight.max(load.reported)) / f64::from(load.capacity.max(1))
     };
-    let free = |load: &InstanceLoad| load.allowed && load.in_flight < load.capacity.max(1);
     let lowest = instances
         .iter()
-        .filter(|load| free(load))
+        .filter(|load| load.is_free())
         .map(share)
         .min_by(f64::total_cmp)?;
     let best: Vec<usize> = instances
         .iter()
         .enumerate()
-        .filter(|(_, load)| free(load) && share(load) <= lowest)
+        .filter(|(_, load)| load.is_free() && share(load) <= lowest)
         .map(|(index, _)| index)
         .collect();
     let pick = usize::try_from(tie_breaker % (best.len().max(1) as u64)).unwrap_or(0);
     best.get(pick).copied()
+}
+
+/// Index of the instance that takes a call: `first`, where it may take one, else the least loaded.
+pub fn choose(instances: &[InstanceLoad], first: Option<usize>, tie_breaker: u64) -> Option<usize> {
+    first
+        .filter(|index| instances.get(*index).is_some_and(InstanceLoad::is_free))
+        .or_else(|| least_loaded(instances, tie_breaker))
 }
 
 #[cfg(test)]
@@ -62,6 +75,20 @@ mod tests {
         assert_eq!(least_loaded(&instances, 7), Some(2));
         assert_eq!(least_loaded(&instances[..1], 0), None);
         assert_eq!(least_loaded(&instances[3..], 0), None, "full");
+    }
+
+    #[test]
+    fn the_first_choice_is_taken_while_it_can_take_a_call() {
+        let instances = [
+            load(3, 3, 4, true),
+            load(0, 0, 4, true),
+            load(0, 0, 4, false),
+            load(4, 0, 4, true),
+        ];
+        assert_eq!(choose(&instances, Some(0), 0), Some(0), "however loaded");
+        for first in [None, Some(2), Some(3), Some(4)] {
+            assert_eq!(choose(&instances, first, 0), Some(1), "{first:?}");
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     answer::AnswerKind,
     digest::Digest,
-    ids::EpisodeId,
+    ids::{EpisodeId, InstanceId},
     money::MicroUsd,
     task::{ImageRef, Pair},
 };
@@ -35,4 +35,6 @@ pub struct SkillRun {
     pub max_cost: Option<MicroUsd>,
     /// When the result is of no more use.
     pub deadline: Timestamp,
+    /// The instance of the pair's expert that is asked first.
+    pub instance: Option<InstanceId>,
 }

@@ -78,6 +78,7 @@ fn run(
                 let decision = policy.decide(prepared, &request).unwrap();
                 seen.push(request);
                 Event::Decided {
+                    instance: None,
                     decision,
                     quote: Quote::AtMost(MicroUsd(100)),
                 }

@@ -63,7 +63,7 @@ pub trait Program: Sized + Send {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
 
-    /// Resolves when the server has failed.
+    /// Resolves when somebody has drained the server through its admin service, or it has failed.
     ///
     /// # Errors
     /// Why it failed.
@@ -73,7 +73,8 @@ pub trait Program: Sized + Send {
     fn drain(self, grace: Duration) -> impl Future<Output = DrainReport> + Send;
 }
 
-/// Runs a program as its command line and its settings say, until SIGTERM or SIGINT.
+/// Runs a program as its command line and its settings say, until SIGTERM, SIGINT or a drain that
+/// was asked for.
 pub fn main<P: Program>() -> ExitCode {
     let command = Arguments::command().name(P::NAME).about(P::ABOUT);
     let arguments = Arguments::from_arg_matches(&command.get_matches())
@@ -142,7 +143,7 @@ async fn run<P: Program>(arguments: Arguments) -> Result<ExitCode, ProcessError>
     announce(program.address());
     tokio::select! {
         signal = shutdown_signal() => signal?,
-        ended = program.wait() => return ended.map(|()| ExitCode::SUCCESS),
+        ended = program.wait() => ended?,
     }
     let report = program.drain(grace).await;
     tracing::info!(unfinished = report.unfinished, "drained");

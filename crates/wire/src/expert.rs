@@ -127,6 +127,7 @@ impl FromProto for ExpertCall {
             generation: optional("generation", proto.generation)?.unwrap_or_default(),
             key: required("key", proto.key)?,
             deadline: required("deadline", proto.deadline)?,
+            instance: None,
         })
     }
 }

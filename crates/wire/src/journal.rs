@@ -1,7 +1,7 @@
 use maestro_core::{CoreError, MicroUsd, episode::PendingCall};
 use maestro_proto::v1;
 
-use crate::{FromProto, ToProto, required};
+use crate::{FromProto, ToProto, parse_optional, required, text};
 
 impl ToProto for PendingCall {
     type Proto = v1::StoredCall;
@@ -13,6 +13,7 @@ impl ToProto for PendingCall {
             decided_at: Some(self.decided_at.to_proto()),
             max_cost_micro_usd: self.max_cost.map(|cost| cost.0),
             repeated: self.repeated,
+            instance: text(self.instance.as_ref()),
         }
     }
 }
@@ -27,6 +28,7 @@ impl FromProto for PendingCall {
             decided_at: required("decided_at", proto.decided_at)?,
             max_cost: proto.max_cost_micro_usd.map(MicroUsd),
             repeated: proto.repeated,
+            instance: parse_optional("instance", &proto.instance)?,
         })
     }
 }

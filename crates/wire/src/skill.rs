@@ -1,7 +1,7 @@
 use maestro_core::{CoreError, MicroUsd, skill_run::SkillRun};
 use maestro_proto::v1;
 
-use crate::{FromProto, ToProto, list, optional, parse, read_list, required};
+use crate::{FromProto, ToProto, list, optional, parse, parse_optional, read_list, required, text};
 
 impl ToProto for SkillRun {
     type Proto = v1::RunRequest;
@@ -17,6 +17,7 @@ impl ToProto for SkillRun {
             answer_kind: Some(self.answer_kind.to_proto()),
             max_cost_micro_usd: self.max_cost.map(|cost| cost.0),
             deadline: Some(self.deadline.to_proto()),
+            instance: text(self.instance.as_ref()),
         }
     }
 }
@@ -35,6 +36,7 @@ impl FromProto for SkillRun {
             answer_kind: optional("answer_kind", proto.answer_kind)?.unwrap_or_default(),
             max_cost: proto.max_cost_micro_usd.map(MicroUsd),
             deadline: required("deadline", proto.deadline)?,
+            instance: parse_optional("instance", &proto.instance)?,
         })
     }
 }

@@ -231,6 +231,7 @@ fn calls_survive() {
         sample: 2,
     };
     round_trip(&ExpertCall {
+        instance: None,
         expert: "reader".parse().unwrap(),
         capability: "ocr".parse().unwrap(),
         operation: "lines".into(),
@@ -282,6 +283,7 @@ fn calls_survive() {
         instance: Some(InstanceId::generate()),
     });
     round_trip(&SkillRun {
+        instance: Some(InstanceId::generate()),
         episode: EpisodeId::generate(),
         step: 2,
         pair: pair(),

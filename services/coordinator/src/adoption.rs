@@ -17,9 +17,12 @@ use maestro_core::{
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::actors::{Accepted, Live, SchedulerMessage, submit, total_usage};
+use crate::{
+    actors::{Accepted, Live, SchedulerMessage, submit, total_usage},
+    permits::{Permit, Permits},
+};
 
 /// How often the journal is searched for episodes that run nowhere while nobody goes.
 const SEARCH: Duration = Duration::from_secs(5);
@@ -34,7 +37,7 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Adopter {
     pub(crate) live: Arc<Live>,
     pub(crate) journal: Arc<dyn SharedJournal>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Permits>,
     pub(crate) scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -113,9 +116,7 @@ impl Adopter {
     /// Returns whether the episode is settled: it runs here, or is somebody else's.
     async fn adopt(&self, entry: &Unfinished) -> bool {
         let id = &entry.episode;
-        // Who waits comes before new episodes, which never do.
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let Ok(Ok(permit)) = tokio::time::timeout(PERMIT, permit).await else {
+        let Some(permit) = self.permits.acquire_for_accepted(PERMIT).await else {
             tracing::warn!(episode = %id, "an episode waits until another ends here");
             return false;
         };
@@ -136,7 +137,7 @@ impl Adopter {
         }
     }
 
-    async fn start(&self, adopted: Adopted, permit: OwnedSemaphorePermit) -> Result<(), CoreError> {
+    async fn start(&self, adopted: Adopted, permit: Permit) -> Result<(), CoreError> {
         let spec = adopted.standing.record.spec.clone();
         let id = spec.id.clone();
         tracing::info!(

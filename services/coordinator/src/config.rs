@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use maestro_core::admission::LineConfig;
 use maestro_registry::JournalConfig;
 use maestro_rpc::{BlobLimits, ClientConfig, PoolConfig, RouterConfig, ServeConfig};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,12 @@ impl CoordinatorConfig {
             ("skill_runners", self.skill_runners.is_empty()),
             ("episodes.max_running", self.episodes.max_running == 0),
         ];
+        if !(0.0..=1.0).contains(&self.episodes.fallback.confidence) {
+            return Err(CoordinatorError::Setting {
+                setting: "episodes.fallback.confidence",
+                reason: "must be 0 to 1",
+            });
+        }
         match needed.iter().find(|(_, missing)| *missing) {
             Some((setting, _)) => Err(CoordinatorError::Setting {
                 setting,
@@ -92,18 +99,24 @@ impl CoordinatorConfig {
 }
 
 /// Bounds on episodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EpisodeConfig {
-    /// Most episodes at once. A further one is refused with RESOURCE_EXHAUSTED.
+    /// Most episodes at once. A further one waits as `queue` allows, or is refused with
+    /// RESOURCE_EXHAUSTED.
     pub max_running: usize,
-    /// When a refused client may try again, in milliseconds.
+    /// Who waits for another episode to end.
+    pub queue: QueueConfig,
+    /// When a refused client may try again at the earliest, in milliseconds; what it is told follows
+    /// the pace at which episodes end.
     pub retry_after_ms: u64,
     /// Most finished episodes kept in memory for `GetEpisode`; the oldest goes first. Durable ones
     /// are kept as the settings of the journal say.
     pub max_finished: usize,
     /// Longest time of one decision, in milliseconds.
     pub decide_timeout_ms: u64,
+    /// What happens while no policy worker answers.
+    pub fallback: FallbackConfig,
     /// How long to wait for the registry to catch up with a decision that names a newer revision,
     /// in milliseconds.
     pub catch_up_ms: u64,
@@ -116,16 +129,95 @@ impl Default for EpisodeConfig {
     fn default() -> Self {
         Self {
             max_running: 1024,
+            queue: QueueConfig::default(),
             retry_after_ms: 250,
             max_finished: 10_000,
             decide_timeout_ms: 10_000,
+            fallback: FallbackConfig::default(),
             catch_up_ms: 1_000,
             max_suspend_ms: 60 * 60 * 1000,
         }
     }
 }
 
+/// What decides while no policy worker answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// Nothing: the episode fails.
+    None,
+    /// A fixed rule ([`maestro_core::fallback`]).
+    #[default]
+    CheapestFirst,
+}
+
+/// What happens while no policy worker answers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FallbackConfig {
+    /// What decides then.
+    pub policy: Fallback,
+    /// For how long the policy workers are asked again before that, in milliseconds.
+    pub patience_ms: u64,
+    /// How sure an answer must be for the rule to give it without asking further, 0 to 1.
+    pub confidence: f32,
+}
+
+impl Default for FallbackConfig {
+    fn default() -> Self {
+        Self {
+            policy: Fallback::default(),
+            patience_ms: 2_000,
+            confidence: 0.8,
+        }
+    }
+}
+
+impl FallbackConfig {
+    /// For how long the policy workers are asked again.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
+    }
+}
+
+/// The line of new episodes before the permits. A request that waits holds its images in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Most requests that wait; 0 refuses at once.
+    pub max_waiting: usize,
+    /// Longest wait, in milliseconds.
+    pub max_wait_ms: u64,
+    /// Longest wait under overload, in milliseconds.
+    pub overload_wait_ms: u64,
+    /// How long somebody must have been waiting at every moment for it to be overload, in
+    /// milliseconds.
+    pub overload_after_ms: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            max_waiting: 256,
+            max_wait_ms: 5_000,
+            overload_wait_ms: 500,
+            overload_after_ms: 2_000,
+        }
+    }
+}
+
 impl EpisodeConfig {
+    /// Permits and the line before them.
+    pub fn line(&self) -> LineConfig {
+        LineConfig {
+            permits: self.max_running,
+            max_waiting: self.queue.max_waiting,
+            max_wait: Duration::from_millis(self.queue.max_wait_ms),
+            standing_wait: Duration::from_millis(self.queue.overload_wait_ms),
+            standing_after: Duration::from_millis(self.queue.overload_after_ms),
+        }
+    }
+
     /// Longest time of one decision.
     pub fn decide_timeout(&self) -> Duration {
         Duration::from_millis(self.decide_timeout_ms)
@@ -160,6 +252,11 @@ mod tests {
                 "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \
                  episodes: {max_running: 0}}",
                 "episodes.max_running",
+            ),
+            (
+                "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \
+                 episodes: {fallback: {confidence: 1.5}}}",
+                "episodes.fallback.confidence",
             ),
             (
                 "{policy_workers: ['http://p:1'], skill_runners: ['http://s:1'], \

@@ -11,6 +11,7 @@ use super::*;
 fn call(step: u32) -> PendingCall {
     let now = Timestamp::UNIX_EPOCH;
     PendingCall {
+        instance: None,
         step,
         decision: Decision {
             action: Action::Invoke {

@@ -15,6 +15,7 @@ mod adoption;
 mod cursor;
 mod feed;
 mod journal;
+mod permits;
 mod services;
 mod start;
 mod watching;

@@ -13,21 +13,18 @@ use maestro_rpc::{
     ChannelPool, DrainReport, Drainable, ExpertRouter, PolicyClient, Running, Server,
     ServiceStatus, SkillClient, blob_service,
 };
-use maestro_telemetry::{Gauge, Label};
 use ractor::{Actor, ActorRef};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
-    actors::{Live, Root, World},
+    actors::{Live, PolicyHealth, Root, World},
     admission::Admission,
     adoption::Adopter,
     config::CoordinatorConfig,
     error::CoordinatorError,
     journal::Journals,
+    permits::Permits,
     services::{EpisodeApi, PolicyAdminApi, RegistryApi},
     watching::Watching,
 };
@@ -71,6 +68,7 @@ pub async fn start(
             &config.policy_workers,
             config.policy_client,
         )?),
+        policy_health: PolicyHealth::default(),
         skills: Arc::new(SkillClient::new(
             &config.skill_runners,
             config.skill_client,
@@ -100,11 +98,7 @@ pub async fn start(
                 reason: error.to_string(),
             })?;
     let (draining, draining_ref) = watch::channel(false);
-    let permits = Arc::new(Semaphore::new(config.episodes.max_running));
-    Gauge::PermitsLimit.set(
-        config.episodes.max_running as f64,
-        &[Label::Resource("episodes")],
-    );
+    let permits = Permits::new(&config.episodes);
     let adopting = ports.durable.clone().map(|journal| {
         let adopter = Adopter {
             live: Arc::clone(&live),

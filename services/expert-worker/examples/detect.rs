@@ -66,6 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         report(&file, "network", start, &found)?;
         for (how, operation) in [("expert", ""), ("closely", "closely")] {
             let call = ExpertCall {
+                instance: None,
                 expert: hosted.descriptor().name.clone(),
                 capability: "detect".parse()?,
                 operation: operation.to_owned(),

@@ -275,6 +275,7 @@ mod tests {
 
     fn call(capability: &str, images: usize, max_output_tokens: u32) -> ExpertCall {
         ExpertCall {
+            instance: None,
             expert: "e".parse().unwrap(),
             capability: capability.parse().unwrap(),
             operation: String::new(),

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn calls_are_the_same_whatever_their_deadline() {
         let call = ExpertCall {
+            instance: None,
             expert: "e".parse().unwrap(),
             capability: "chat".parse().unwrap(),
             operation: String::new(),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use maestro_core::{
     CoreError,
     episode::{Decision, Failure, FailureKind},
-    ports::{DecideRequest, Policy},
+    ports::{self, DecideRequest, Policy},
 };
 use maestro_policy::{KIND, Runtime};
 use maestro_proto::v1;
@@ -165,18 +165,18 @@ impl Drop for Deciding<'_> {
 
 #[async_trait]
 impl Policy for PolicyWorker {
-    async fn decide(&self, request: DecideRequest) -> Result<Decision, Failure> {
+    async fn decide(&self, request: DecideRequest) -> Result<Decision, ports::Undecided> {
         self.decide_or_refuse(request)
             .await
             .map_err(|undecided| match undecided {
-                Undecided::Failed(failure) => failure,
+                Undecided::Failed(failure) => ports::Undecided::Impossible(failure),
                 Undecided::Refused(error) => {
                     let kind = match error {
                         CoreError::Exhausted { .. } => FailureKind::Overloaded,
                         CoreError::DeadlineExceeded(_) => FailureKind::Timeout,
                         _ => FailureKind::Unavailable,
                     };
-                    Failure::new(kind, error.to_string())
+                    ports::Undecided::Away(Failure::new(kind, error.to_string()))
                 }
             })
     }

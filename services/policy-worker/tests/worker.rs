@@ -13,7 +13,7 @@ use maestro_core::{
     episode::{Action, Decision, Failure, FailureKind, Remaining, ServingMode},
     ports::{
         Blobs, DecideRequest, InstanceSpec, Policy, PolicyManifest, PolicyStore, PutMode,
-        Registration, Registry,
+        Registration, Registry, Undecided,
     },
     registry::{CallBounds, Descriptor, ImageNeed, Limits, Modality, PolicySlot, SkillHeader},
     task::TaskDraft,
@@ -133,7 +133,8 @@ impl World {
     }
 
     async fn decide(&self, question: &str) -> Result<Decision, Failure> {
-        self.client.decide(self.request(question)).await
+        let decided = self.client.decide(self.request(question)).await;
+        decided.map_err(Undecided::failure)
     }
 
     async fn push(&self, policy: &ScorerPolicy) -> Digest {
@@ -232,11 +233,12 @@ async fn a_revision_that_does_not_come_is_waited_for_only_so_long() {
         .policy()
         .decide(request.clone())
         .await
-        .unwrap_err();
+        .unwrap_err()
+        .failure();
     assert_eq!(failure.kind, FailureKind::Timeout);
     assert!(started.elapsed() < Duration::from_secs(1));
     request.remaining.time = Duration::from_secs(10);
-    let failure = world.client.decide(request).await.unwrap_err();
+    let failure = world.client.decide(request).await.unwrap_err().failure();
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(failure.message.contains("has not arrived"), "{failure}");
     assert!(started.elapsed() < Duration::from_secs(5));

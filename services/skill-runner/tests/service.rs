@@ -141,6 +141,7 @@ async fn service(runner: RunnerConfig) -> Service {
 
 fn request(skill: &Skill) -> SkillRun {
     SkillRun {
+        instance: None,
         episode: EpisodeId::new("episode-1").unwrap(),
         step: 0,
         pair: Pair {

@@ -13,6 +13,7 @@ use tonic::{Code, transport::Channel};
 use url::Url;
 
 use crate::client::{Installation, answer, client, installation, installation_for, request};
+use crate::command_line::{maestro, stdout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a lease (3 s) and its expiry take.
@@ -364,6 +365,29 @@ async fn a_draining_coordinator_hands_over_what_it_cannot_finish() {
         assert_eq!(repeated_calls(&watched.ended), 1, "{:?}", watched.ended);
     }
     assert_eq!(chat.calls(), 2 * ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_drained_on_demand_hands_over_and_ends() {
+    let installation = installation().await;
+    let Installation { cluster, chat, .. } = &installation;
+    let mut second = cluster.another_coordinator("second", "").unwrap();
+    let leaving = url(&second);
+    chat.set_delay(Duration::from_secs(6));
+    let id = create(&mut client(&leaving).await, "Who finishes?").await;
+    let watcher = tokio::spawn(watch(vec![leaving.clone(), cluster.endpoint()], id));
+    until("the call", async || chat.calls() > 0).await;
+    let address = leaving.to_string();
+    let drained =
+        tokio::task::spawn_blocking(move || stdout(&maestro(&["drain", &address, "--grace", "2"])));
+    let told = drained.await.unwrap();
+    assert!(told.contains("coordinator at"), "{told}");
+    assert!(told.contains("1 under way at first, 0 not ended"), "{told}");
+    assert!(second.ended(PATIENCE).unwrap(), "it ended well");
+    let watched = watcher.await.unwrap();
+    assert!(complete(&watched.seen), "{:?}", watched.seen);
+    assert_eq!(answer(&watched.ended).as_deref(), Some("yes"));
+    assert_eq!(repeated_calls(&watched.ended), 1, "{:?}", watched.ended);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -202,6 +202,7 @@ impl Installation {
             bytes: content.len() as u64,
         };
         let run = SkillRun {
+            instance: None,
             episode: "episode-1".parse().unwrap(),
             step: 0,
             pair: Pair {

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod drain;
 mod episodes;
 mod eval;
 mod experts;
@@ -44,6 +45,7 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Eval(eval) => tokio::task::spawn_blocking(move || eval::eval(&eval))
             .await
             .map_err(|error| CliError::start("evaluation")(error.to_string()))?,
+        Command::Drain(drain) => drain::drain(drain).await,
         Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
         Command::Bench(Bench::InstantExpert { etcd }) => bench::instant_expert(etcd).await,
         Command::Completions { shell } => {

@@ -2,7 +2,7 @@ use maestro_telemetry::{LogFormat, TracingConfig};
 
 use crate::{arguments::Up, error::CliError, local};
 
-/// Runs everything until a signal comes.
+/// Runs everything until a signal comes or somebody drains it.
 pub(super) async fn up(up: Up) -> Result<(), CliError> {
     let tracing = TracingConfig {
         format: LogFormat::Text,
@@ -18,11 +18,9 @@ pub(super) async fn up(up: Up) -> Result<(), CliError> {
     }
     println!("ready http://{}", installation.address());
     tokio::select! {
-        ended = installation.wait() => ended,
-        signal = maestro_rpc::shutdown_signal() => {
-            signal?;
-            installation.drain().await;
-            Ok(())
-        }
+        ended = installation.wait() => ended?,
+        signal = maestro_rpc::shutdown_signal() => signal?,
     }
+    installation.drain().await;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use super::{
     Action, Answer, Conclusion, Decision, EpisodeSpec, Failure, FailureKind, FinalAnswer,
     Observation, PendingCall, Step, Termination, Truncation,
 };
-use crate::{expert_call::Usage, money::MicroUsd, task::Pair};
+use crate::{expert_call::Usage, ids::InstanceId, money::MicroUsd, task::Pair};
 
 mod recovery;
 
@@ -47,6 +47,8 @@ pub struct Invocation {
     pub max_cost: Option<MicroUsd>,
     /// Whether it repeats a call of an owner that is gone and that may have happened already.
     pub repeated: bool,
+    /// The expert's instance to ask first.
+    pub instance: Option<InstanceId>,
 }
 
 /// Something that happened.
@@ -54,12 +56,14 @@ pub struct Invocation {
 pub enum Event {
     /// The episode was accepted and journalled.
     Started,
-    /// The policy decided; `quote` matters for an invocation only.
+    /// The policy decided; the rest matters for an invocation only.
     Decided {
         /// What it decided.
         decision: Decision,
         /// What the call may cost.
         quote: Quote,
+        /// The expert's instance to ask first, where one is known.
+        instance: Option<InstanceId>,
     },
     /// No policy could decide.
     DecideFailed(Failure),
@@ -203,9 +207,14 @@ impl Episode {
                 Some(call) => self.resume(call, now),
                 None => self.decide_or_stop(now),
             },
-            (Phase::Deciding, Event::Decided { decision, quote }) => {
-                self.act(decision, &quote, now)
-            }
+            (
+                Phase::Deciding,
+                Event::Decided {
+                    decision,
+                    quote,
+                    instance,
+                },
+            ) => self.act(decision, &quote, instance, now),
             (Phase::Deciding, Event::DecideFailed(failure))
             | (Phase::Journaling | Phase::Invoking(_), Event::JournalFailed(failure)) => {
                 vec![self.finish(Termination::Failed(failure), None, MicroUsd::ZERO, now)]
@@ -248,7 +257,13 @@ impl Episode {
         }]
     }
 
-    fn act(&mut self, decision: Decision, quote: &Quote, now: Timestamp) -> Vec<Effect> {
+    fn act(
+        &mut self,
+        decision: Decision,
+        quote: &Quote,
+        instance: Option<InstanceId>,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         match decision.action.clone() {
             Action::Answer(answer) => match self.resolve_answer(&answer) {
                 Ok(answer) => {
@@ -269,6 +284,7 @@ impl Episode {
                             decided_at: now,
                             max_cost,
                             repeated: false,
+                            instance,
                         };
                         self.invoke(call, pair, query)
                     }
@@ -285,6 +301,7 @@ impl Episode {
             query,
             max_cost: call.max_cost,
             repeated: call.repeated,
+            instance: call.instance.clone(),
         };
         self.phase = Phase::Invoking(call);
         vec![Effect::Invoke(invocation)]

@@ -66,6 +66,7 @@ pub(super) fn invoke() -> Decision {
 
 pub(super) fn decided(decision: Decision) -> Event {
     Event::Decided {
+        instance: None,
         decision,
         quote: Quote::AtMost(MicroUsd(10)),
     }
@@ -181,6 +182,7 @@ fn a_call_beyond_the_budget_or_without_a_price_is_refused() {
         episode.apply(Event::Started, at(1));
         let effects = episode.apply(
             Event::Decided {
+                instance: None,
                 decision: invoke(),
                 quote,
             },
@@ -235,10 +237,12 @@ pub(super) fn event(input: Input, reserved: MicroUsd) -> Event {
     match input {
         Input::Started => Event::Started,
         Input::Invoke(bound) => Event::Decided {
+            instance: None,
             decision: invoke(),
             quote: Quote::AtMost(MicroUsd(bound)),
         },
         Input::Unpriced => Event::Decided {
+            instance: None,
             decision: invoke(),
             quote: Quote::Unpriced,
         },

@@ -7,7 +7,7 @@ use super::observation::{Failure, Observation};
 use crate::{
     digest::Digest,
     expert_call::Usage,
-    ids::{EpisodeId, RequestId, TenantId},
+    ids::{EpisodeId, InstanceId, RequestId, TenantId},
     money::MicroUsd,
     task::{Pair, Task},
 };
@@ -214,6 +214,9 @@ pub struct PendingCall {
     pub max_cost: Option<MicroUsd>,
     /// Whether it repeats the call of an owner that is gone.
     pub repeated: bool,
+    /// The expert's instance that is asked first, and first again where the call is repeated: it
+    /// may still hold the reply.
+    pub instance: Option<InstanceId>,
 }
 
 /// Which limit ended an episode.

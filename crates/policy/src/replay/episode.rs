@@ -146,6 +146,7 @@ impl<'w> ReplayEpisode<'w> {
             Choice::AnswerText => (Action::Answer(Answer::Text(String::new())), Quote::Unpriced),
         };
         self.feed(Event::Decided {
+            instance: None,
             decision: decision(action),
             quote,
         });

@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use maestro_core::{
     episode::{Decision, Failure, FailureKind},
-    ports::{DecideRequest, Policy},
+    ports::{DecideRequest, Policy, Undecided},
 };
 use maestro_proto::v1::{
     self, decide_response::Result as Decided, policy_service_client::PolicyServiceClient,
@@ -76,7 +76,7 @@ impl PolicyClient {
 
 #[async_trait]
 impl Policy for PolicyClient {
-    async fn decide(&self, decide: DecideRequest) -> Result<Decision, Failure> {
+    async fn decide(&self, decide: DecideRequest) -> Result<Decision, Undecided> {
         let timeout = self.timeout.min(decide.remaining.time);
         let message = decide.to_proto();
         let response = self
@@ -86,27 +86,26 @@ impl Policy for PolicyClient {
                 async move { client.decide(request).await }
             })
             .await
-            .map_err(|status| failure_from_status(&status, Blame::Policy))?;
+            .map_err(|status| Undecided::Away(failure_from_status(&status, Blame::Policy)))?;
         read_decision(response)
     }
 }
 
 /// A reply that cannot be read comes from a worker that does not speak this version: no decision
 /// can be had from it.
-fn read_decision(response: v1::DecideResponse) -> Result<Decision, Failure> {
+fn read_decision(response: v1::DecideResponse) -> Result<Decision, Undecided> {
     let unreadable = |reason: String| {
-        Failure::new(
+        Undecided::Away(Failure::new(
             FailureKind::Unavailable,
             format!("unreadable decision: {reason}"),
-        )
+        ))
     };
     match response.result {
         Some(Decided::Decision(decision)) => {
             Decision::from_proto(decision).map_err(|error| unreadable(error.to_string()))
         }
-        Some(Decided::Failure(failure)) => {
-            Err(Failure::from_proto(failure).unwrap_or_else(|error| unreadable(error.to_string())))
-        }
+        Some(Decided::Failure(failure)) => Err(Failure::from_proto(failure)
+            .map_or_else(|error| unreadable(error.to_string()), Undecided::Impossible)),
         None => Err(unreadable("it is empty".to_owned())),
     }
 }

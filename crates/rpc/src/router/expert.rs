@@ -11,7 +11,7 @@ use std::{
 use maestro_core::{
     episode::{Failure, FailureKind},
     expert_call::{ExpertReply, Load},
-    ids::ExpertName,
+    ids::{ExpertName, InstanceId},
     registry::{Instance, Limits},
 };
 use maestro_proto::v1;
@@ -102,15 +102,16 @@ impl Expert {
         departed
     }
 
-    /// Takes a permit at an instance that is not in `tried`, waiting until `wait_until` and at
+    /// Takes a permit at an instance that is not in `tried`, at `first` if that can be, waiting until `wait_until` and at
     /// most `left` where all are out.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         tried: &[Ticket],
+        first: Option<&InstanceId>,
         wait_until: Instant,
         left: Duration,
     ) -> Acquired {
-        match self.select(tried) {
+        match self.select(tried, first) {
             Selection::Full => {}
             selection => return self.acquired(selection),
         }
@@ -122,7 +123,7 @@ impl Expert {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            match self.select(tried) {
+            match self.select(tried, first) {
                 Selection::Full => {}
                 selection => {
                     Histogram::QueueWait.record_duration(began.elapsed(), &[LINE]);
@@ -147,8 +148,13 @@ impl Expert {
         tokio::time::sleep(pause.min(left)).await;
     }
 
-    fn select(&self, tried: &[Ticket]) -> Selection<Arc<Connection>> {
-        lock(&self.table).select(self.epoch.elapsed(), rand::random(), tried)
+    /// The instance that a call would go to now.
+    pub(super) fn likely(&self) -> Option<InstanceId> {
+        lock(&self.table).likely(self.epoch.elapsed(), rand::random())
+    }
+
+    fn select(&self, tried: &[Ticket], first: Option<&InstanceId>) -> Selection<Arc<Connection>> {
+        lock(&self.table).select(self.epoch.elapsed(), rand::random(), tried, first)
     }
 
     fn acquired(self: &Arc<Self>, selection: Selection<Arc<Connection>>) -> Acquired {

@@ -1,7 +1,7 @@
 //! The port [`Experts`] over every serving instance in the registry.
 //!
 //! A call goes to the least loaded instance ([`maestro_core::routing`]) whose breaker is closed
-//! and which has a permit free. Loads travel on replies. What a router knows of an instance goes
+//! and which has a permit free; calls of one run go to one instance while that is so. Loads travel on replies. What a router knows of an instance goes
 //! when the instance leaves the registry.
 //!
 //! **Repeating.** A call is sent to another instance only where the first surely has not begun it:
@@ -32,7 +32,7 @@ use maestro_core::{
     breaker::BreakerConfig,
     episode::{Failure, FailureKind},
     expert_call::{ExpertCall, ExpertReply, Usage},
-    ids::ExpertName,
+    ids::{ExpertName, InstanceId},
     ports::Experts,
     registry::Snapshot,
 };
@@ -173,7 +173,8 @@ impl ExpertRouter {
             let Some(left) = time_left(call.deadline) else {
                 return Err(Failure::new(FailureKind::Timeout, "the call's time is up"));
             };
-            let lease = match expert.acquire(&tried, wait_until, left).await {
+            let first = call.instance.as_ref();
+            let lease = match expert.acquire(&tried, first, wait_until, left).await {
                 Acquired::Lease(lease) => lease,
                 Acquired::Tried => {
                     // Every instance turned the call away. One that was full may have room soon.
@@ -241,6 +242,10 @@ impl Experts for ExpertRouter {
             Counter::CallFailures.increment(&[expert, Label::Reason(failure.kind.name())]);
         }
         result.map(|reply| *reply)
+    }
+
+    fn likely_instance(&self, expert: &ExpertName) -> Option<InstanceId> {
+        self.experts.borrow().get(expert)?.likely()
     }
 }
 

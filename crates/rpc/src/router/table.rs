@@ -7,7 +7,7 @@ use maestro_core::{
     expert_call::Load,
     ids::InstanceId,
     registry::Instance,
-    routing::{InstanceLoad, least_loaded},
+    routing::{InstanceLoad, choose, least_loaded},
 };
 use url::Url;
 
@@ -115,13 +115,14 @@ impl<T: Clone> Table<T> {
         old.into_values().map(|slot| slot.payload).collect()
     }
 
-    /// Chooses an instance that is not in `tried` and counts a call there. `tie_breaker` is any
-    /// number; a random one spreads callers.
+    /// Chooses an instance that is not in `tried`, `first` where that can be, and counts a call
+    /// there. `tie_breaker` is any number; a random one spreads callers.
     pub(super) fn select(
         &mut self,
         now: Duration,
         tie_breaker: u64,
         tried: &[Ticket],
+        first: Option<&InstanceId>,
     ) -> Selection<T> {
         if self.slots.is_empty() {
             return Selection::Absent;
@@ -136,7 +137,10 @@ impl<T: Clone> Table<T> {
             .iter()
             .map(|index| self.slots[*index].load(now, self.load_age))
             .collect();
-        match least_loaded(&loads, tie_breaker) {
+        let first = open
+            .iter()
+            .position(|index| Some(&self.slots[*index].id) == first);
+        match choose(&loads, first, tie_breaker) {
             Some(pick) => {
                 let slot = &mut self.slots[open[pick]];
                 slot.in_flight = slot.in_flight.saturating_add(1);
@@ -146,6 +150,14 @@ impl<T: Clone> Table<T> {
             None if loads.iter().any(|load| load.allowed) => Selection::Full,
             None => Selection::Blocked,
         }
+    }
+
+    /// The instance that a call would go to now.
+    pub(super) fn likely(&self, now: Duration, tie_breaker: u64) -> Option<InstanceId> {
+        let load = |slot: &Slot<T>| slot.load(now, self.load_age);
+        let loads: Vec<InstanceLoad> = self.slots.iter().map(load).collect();
+        let pick = least_loaded(&loads, tie_breaker)?;
+        self.slots.get(pick).map(|slot| slot.id.clone())
     }
 
     /// Ends a call. The call of an instance that has left changes nothing.
@@ -175,7 +187,7 @@ impl<T: Clone> Table<T> {
     pub(super) fn has_room(&self, now: Duration) -> bool {
         self.slots.iter().any(|slot| {
             let load = slot.load(now, self.load_age);
-            load.allowed && load.in_flight < load.capacity.max(1)
+            load.is_free()
         })
     }
 
@@ -246,28 +258,28 @@ mod tests {
     #[test]
     fn permits_are_taken_and_given_back() {
         let mut table = table(&[instance("a", 1, 1)]);
-        let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[]));
-        assert_eq!(table.select(Duration::ZERO, 0, &[]), Selection::Full);
+        let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[], None));
+        assert_eq!(table.select(Duration::ZERO, 0, &[], None), Selection::Full);
         table.finish(ticket, CallEnd::Answered, None, Duration::ZERO);
-        chosen(table.select(Duration::ZERO, 0, &[]));
+        chosen(table.select(Duration::ZERO, 0, &[], None));
     }
 
     #[test]
     fn a_reported_load_counts_while_it_is_fresh() {
         let mut table = table(&[instance("a", 1, 4), instance("b", 2, 4)]);
-        let (ticket, first) = chosen(table.select(Duration::ZERO, 0, &[]));
+        let (ticket, first) = chosen(table.select(Duration::ZERO, 0, &[], None));
         let load = Load {
             in_flight: 4,
             capacity: 4,
         };
         table.finish(ticket, CallEnd::Answered, Some(load), Duration::ZERO);
         for tie in 0..4 {
-            let (ticket, other) = chosen(table.select(Duration::ZERO, tie, &[]));
+            let (ticket, other) = chosen(table.select(Duration::ZERO, tie, &[], None));
             assert_ne!(first, other);
             table.finish(ticket, CallEnd::Answered, None, Duration::ZERO);
         }
         let later: Vec<String> = (0..2)
-            .map(|tie| chosen(table.select(AGE, tie, &[])).1)
+            .map(|tie| chosen(table.select(AGE, tie, &[], None)).1)
             .collect();
         assert!(later.contains(&first), "an old report is forgotten");
     }
@@ -276,16 +288,19 @@ mod tests {
     fn failures_block_an_instance_and_a_probe_frees_it() {
         let mut table = table(&[instance("a", 1, 4)]);
         for _ in 0..3 {
-            let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[]));
+            let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[], None));
             table.finish(ticket, CallEnd::Failed, None, Duration::ZERO);
         }
-        assert_eq!(table.select(Duration::ZERO, 0, &[]), Selection::Blocked);
+        assert_eq!(
+            table.select(Duration::ZERO, 0, &[], None),
+            Selection::Blocked
+        );
         assert_eq!(table.breakers(Duration::ZERO), [0, 1, 0]);
         let later = Duration::from_secs(1);
-        let (probe, _) = chosen(table.select(later, 0, &[]));
+        let (probe, _) = chosen(table.select(later, 0, &[], None));
         assert_eq!(table.breakers(later), [0, 0, 1]);
         assert_eq!(
-            table.select(later, 0, &[]),
+            table.select(later, 0, &[], None),
             Selection::Blocked,
             "one probe at a time"
         );
@@ -296,24 +311,47 @@ mod tests {
     #[test]
     fn an_instance_that_leaves_loses_its_state() {
         let mut table = table(&[instance("a", 1, 1)]);
-        let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[]));
+        let (ticket, _) = chosen(table.select(Duration::ZERO, 0, &[], None));
         assert_eq!(table.sync(&[], |_| None), ["a"]);
-        assert_eq!(table.select(Duration::ZERO, 0, &[]), Selection::Absent);
+        assert_eq!(
+            table.select(Duration::ZERO, 0, &[], None),
+            Selection::Absent
+        );
         table.finish(ticket, CallEnd::Failed, None, Duration::ZERO);
         table.sync(&[instance("a", 1, 1)], |_| Some("again".into()));
-        assert_eq!(chosen(table.select(Duration::ZERO, 0, &[])).1, "again");
+        assert_eq!(
+            chosen(table.select(Duration::ZERO, 0, &[], None)).1,
+            "again"
+        );
         let moved = table.sync(&[instance("a", 2, 1)], |_| Some("moved".into()));
         assert_eq!(moved, ["again"], "another endpoint is another instance");
     }
 
     #[test]
+    fn calls_of_one_run_go_to_one_instance_while_it_has_permits() {
+        let mut table = table(&[instance("a", 1, 2), instance("b", 2, 4)]);
+        let a: InstanceId = "a".parse().unwrap();
+        let mut takers = Vec::new();
+        for tie in 0..3 {
+            takers.push(chosen(table.select(Duration::ZERO, tie, &[], Some(&a))).1);
+        }
+        assert_eq!(takers, ["a", "a", "b"]);
+        assert_eq!(
+            table.likely(Duration::ZERO, 0).unwrap(),
+            "b".parse().unwrap()
+        );
+        let gone: InstanceId = "gone".parse().unwrap();
+        chosen(table.select(Duration::ZERO, 0, &[], Some(&gone)));
+    }
+
+    #[test]
     fn tried_instances_are_passed_over() {
         let mut table = table(&[instance("a", 1, 4), instance("b", 2, 4)]);
-        let (first, _) = chosen(table.select(Duration::ZERO, 0, &[]));
-        let (second, _) = chosen(table.select(Duration::ZERO, 0, &[first]));
+        let (first, _) = chosen(table.select(Duration::ZERO, 0, &[], None));
+        let (second, _) = chosen(table.select(Duration::ZERO, 0, &[first], None));
         assert_ne!(first, second);
         assert_eq!(
-            table.select(Duration::ZERO, 0, &[first, second]),
+            table.select(Duration::ZERO, 0, &[first, second], None),
             Selection::Tried
         );
     }
@@ -336,7 +374,7 @@ mod tests {
                 now += Duration::from_millis(100);
                 match end {
                     0 | 1 => {
-                        if let Selection::Chosen(ticket, _) = table.select(now, number, &[]) {
+                        if let Selection::Chosen(ticket, _) = table.select(now, number, &[], None) {
                             running.push(ticket);
                         }
                     }

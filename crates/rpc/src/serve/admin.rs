@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use maestro_core::CoreError;
 use maestro_proto::v1::{
     self,
     admin_service_server::{AdminService, AdminServiceServer},
@@ -29,7 +30,16 @@ impl AdminService for Admin {
             }
             None => self.0.drain_grace,
         };
-        let unfinished = self.0.drain(grace).await;
+        let control = Arc::clone(&self.0);
+        // Goes on when the client leaves.
+        let draining = tokio::spawn(async move {
+            let unfinished = control.drain(grace).await;
+            control.drained.cancel();
+            unfinished
+        });
+        let unfinished = draining
+            .await
+            .map_err(|error| to_status(&CoreError::Internal(error.to_string())))?;
         Ok(Response::new(v1::DrainResponse { unfinished }))
     }
 

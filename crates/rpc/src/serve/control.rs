@@ -80,6 +80,8 @@ pub(super) struct Control {
     pub(super) idle: Notify,
     /// Cancelled when connections shall move elsewhere.
     pub(super) announced: CancellationToken,
+    /// Cancelled when a drain that somebody asked for is over.
+    pub(super) drained: CancellationToken,
 }
 
 impl Control {

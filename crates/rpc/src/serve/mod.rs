@@ -5,7 +5,8 @@
 //! its deadline, metrics, and containment of panics.
 //!
 //! # Phases of a drain
-//! [`Running::drain`] goes through all of them, the admin service's `Drain` through 1 to 3:
+//! [`Running::drain`] goes through all of them. The admin service's `Drain` goes through 1 to 3,
+//! answers, and lets [`Running::wait`] return, whereupon the process closes and ends:
 //! 1. **Announce.** Every health status turns NOT_SERVING; new requests are turned away with
 //!    UNAVAILABLE and the reason `DRAINING`, so that Maestro's own clients send them elsewhere. A
 //!    server that serves foreign clients ([`Server::serve_while_draining`]) lets requests through
@@ -254,6 +255,7 @@ impl Server {
             in_flight_gauge: Gauge::RpcInFlight.handle(&[]),
             idle: Notify::new(),
             announced: CancellationToken::new(),
+            drained: CancellationToken::new(),
         });
         let mut routes = self.routes;
         routes.add_service(health_service);
@@ -348,12 +350,16 @@ impl Running {
         self.control.is_draining()
     }
 
-    /// Waits until the server ends by itself, which it does only when it cannot go on.
+    /// Waits until the server was drained through its admin service, or cannot go on.
     ///
     /// # Errors
-    /// [`RpcError::Server`] with the reason.
+    /// [`RpcError::Server`] with the reason why it cannot.
     pub async fn wait(&mut self) -> Result<(), RpcError> {
-        match (&mut self.task).await {
+        let ended = tokio::select! {
+            ended = &mut self.task => ended,
+            () = self.control.drained.cancelled() => return Ok(()),
+        };
+        match ended {
             Ok(result) => result.map_err(|error| RpcError::Server(error.to_string())),
             Err(error) => Err(RpcError::Server(error.to_string())),
         }

@@ -62,6 +62,27 @@ async fn a_call_that_cannot_connect_goes_to_another_instance() {
 }
 
 #[tokio::test]
+async fn calls_of_one_run_go_to_the_instance_that_is_asked_first() {
+    let expert = Expert::new(Behaviour::Answer);
+    let (first, second) = (start(&expert).await, start(&expert).await);
+    let (_snapshots, router) = router(
+        snapshot(1, &[("a", &url(&first), 4), ("b", &url(&second), 4)]),
+        RouterConfig::default(),
+    );
+    let likely = router.likely_instance(&"reader".parse().unwrap());
+    assert!(likely.is_some());
+    assert_eq!(router.likely_instance(&"nobody".parse().unwrap()), None);
+    for instance in ["a", "b", "gone"] {
+        for _ in 0..10 {
+            let mut call = call("x", LONG);
+            call.instance = Some(instance.parse().unwrap());
+            let answered = router.invoke(call).await.unwrap().instance.unwrap();
+            assert!(answered.as_str() == instance || instance == "gone");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_may_have_begun_is_not_repeated() {
     let failing = Expert::new(Behaviour::Fail(Status::unavailable("upstream reset")));
     let (first, second) = (start(&failing).await, start(&failing).await);

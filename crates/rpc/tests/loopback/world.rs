@@ -218,6 +218,7 @@ pub(crate) fn snapshot(revision: u64, endpoints: &[(&str, &Url, u32)]) -> Arc<Sn
 
 pub(crate) fn call(text: &str, time: Duration) -> ExpertCall {
     ExpertCall {
+        instance: None,
         expert: "reader".parse().unwrap(),
         capability: "chat".parse().unwrap(),
         operation: String::new(),

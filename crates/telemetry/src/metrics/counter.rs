@@ -9,6 +9,8 @@ declare! {
             "Episodes that were refused at admission, by reason.";
         Decisions => "maestro_decisions_total",
             "Decisions of the policy, by action.";
+        FallbackDecisions => "maestro_fallback_decisions_total",
+            "Decisions taken by the fixed rule while no policy worker answered, by action.";
         PolicyChoices => "maestro_policy_choices_total",
             "Pairs that the policy chose, by whether it met both descriptions in training (known).";
         ShadowDecisions => "maestro_shadow_decisions_total",

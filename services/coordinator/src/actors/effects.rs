@@ -8,20 +8,20 @@ use maestro_core::{
         extract::{Form, extract},
     },
     episode::{
-        Action, Decision, EpisodeSpec, Event, Failure, FailureKind, Invocation,
-        MAX_OBSERVATION_CHARS, Observation, Quote, Remaining, Step, clip_middle,
+        Action, EpisodeSpec, Failure, FailureKind, Invocation, MAX_OBSERVATION_CHARS, Observation,
+        clip_middle,
     },
     expert_call::{ExpertCall, ExpertReply, Generation, Message, Role},
     ids::IdempotencyKey,
-    ports::{DecideRequest, Experts, PastStep, Policy, Skills},
-    quote,
+    ports::{Experts, Policy, Skills},
     registry::{Candidate, Snapshot},
     skill_run::SkillRun,
     task::Pair,
 };
-use maestro_telemetry::{Counter, Histogram, Label, Span, SpanKind};
+use maestro_telemetry::{Histogram, Label, Span, SpanKind};
 use tokio::sync::watch;
 
+use super::deciding::PolicyHealth;
 use crate::{config::EpisodeConfig, journal::Journals};
 
 /// Confidence of a text whose expert says nothing of its own.
@@ -30,6 +30,7 @@ const UNKNOWN_CONFIDENCE: f32 = 0.5;
 /// Everything outside that an episode needs.
 pub(crate) struct World {
     pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy_health: PolicyHealth,
     pub(crate) skills: Arc<dyn Skills>,
     pub(crate) experts: Arc<dyn Experts>,
     pub(crate) journals: Journals,
@@ -41,87 +42,6 @@ impl World {
     /// The registry as this process sees it now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
-    }
-
-    /// Asks the policy, and finds out what the call may cost.
-    pub(crate) async fn decide(
-        &self,
-        spec: &EpisodeSpec,
-        steps: &[Step],
-        step: u32,
-        remaining: Remaining,
-        min_revision: u64,
-    ) -> Event {
-        let started = std::time::Instant::now();
-        let request = DecideRequest {
-            episode: spec.id.clone(),
-            step,
-            task: Arc::clone(&spec.task),
-            history: PastStep::history(steps),
-            remaining,
-            mode: spec.mode,
-            slot: spec.slot.clone(),
-            seed: spec.seed,
-            min_revision,
-        };
-        let time = self.config.decide_timeout().min(remaining.time);
-        let mut span = Span::begin(SpanKind::Internal, "decide");
-        let decide = tokio::time::timeout(time, self.policy.decide(request));
-        let decided = span.scope(decide).await;
-        let decided = decided.unwrap_or_else(|_| {
-            let message = format!("no decision within {} ms", time.as_millis());
-            Err(Failure::new(FailureKind::Timeout, message))
-        });
-        let outcome = decided
-            .as_ref()
-            .err()
-            .map_or("ok", |failure| failure.kind.name());
-        Histogram::DecisionDuration.record_duration(started.elapsed(), &[Label::Outcome(outcome)]);
-        match decided {
-            Ok(decision) => {
-                span.set("maestro.action", action_name(&decision.action));
-                if let Action::Invoke { pair, .. } = &decision.action {
-                    span.set("maestro.expert", pair.expert.to_string());
-                    span.set("maestro.skill", pair.skill.to_string());
-                }
-                span.set(
-                    "maestro.policy.version",
-                    decision.policy_version.to_string(),
-                );
-                drop(span);
-                Counter::Decisions.increment(&[Label::Action(action_name(&decision.action))]);
-                let quote = self.quote(&decision).await;
-                Event::Decided { decision, quote }
-            }
-            Err(failure) => {
-                span.fail(failure.kind.name());
-                Event::DecideFailed(failure)
-            }
-        }
-    }
-
-    async fn quote(&self, decision: &Decision) -> Quote {
-        let Action::Invoke { pair, .. } = &decision.action else {
-            return Quote::AtMost(maestro_core::MicroUsd::ZERO);
-        };
-        let snapshot = self.at_least(decision.revision).await;
-        match resolve(&snapshot, pair) {
-            Ok(candidate) => {
-                quote::upper_bound(&snapshot, &candidate).map_or(Quote::Unpriced, Quote::AtMost)
-            }
-            Err(failure) => Quote::Refused(failure),
-        }
-    }
-
-    /// The snapshot, once it is as new as the one a decision was taken on; after the time of the
-    /// setting whatever there is.
-    async fn at_least(&self, revision: u64) -> Arc<Snapshot> {
-        let mut snapshots = self.snapshots.clone();
-        let newer = snapshots.wait_for(|snapshot| snapshot.revision >= revision);
-        match tokio::time::timeout(self.config.catch_up(), newer).await {
-            Ok(Ok(snapshot)) => Arc::clone(&snapshot),
-            Ok(Err(_)) | Err(_) => self.snapshot(),
-        }
     }
 
     /// Makes the call. Dropping the future cancels it, down to the expert.
@@ -155,6 +75,7 @@ impl World {
                 answer_kind: spec.task.answer_kind.clone(),
                 max_cost: invocation.max_cost,
                 deadline: spec.task.budget.deadline,
+                instance: invocation.instance.clone(),
             };
             span.scope(self.skills.run(run))
                 .await
@@ -216,6 +137,7 @@ impl World {
             },
             key: IdempotencyKey::step(spec.id.clone(), invocation.step),
             deadline: spec.task.budget.deadline,
+            instance: invocation.instance.clone(),
         };
         let reply = match self.experts.invoke(call).await {
             Ok(reply) => reply,
@@ -232,7 +154,7 @@ impl World {
     }
 }
 
-fn resolve<'a>(snapshot: &'a Snapshot, pair: &Pair) -> Result<Candidate<'a>, Failure> {
+pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pair: &Pair) -> Result<Candidate<'a>, Failure> {
     snapshot.resolve(pair).map_err(|error| {
         use maestro_core::registry::Unreachable as U;
         let kind = match error {

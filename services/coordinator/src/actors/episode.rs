@@ -8,14 +8,13 @@ use maestro_core::{
 };
 use maestro_telemetry::{Counter, Gauge, Histogram, Label, Span, SpanKind, TraceContext};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     effects::{World, action_name},
     writes::Written,
 };
-use crate::{cursor::decided_step, feed::Feed};
+use crate::{cursor::decided_step, feed::Feed, permits::Permit};
 
 /// Runs one episode: feeds events to the state machine and carries its effects out in tracked
 /// tasks, one at a time. Never restarted in place.
@@ -43,7 +42,7 @@ pub(crate) struct EpisodeArguments {
     pub(crate) before: Option<Standing>,
     pub(crate) world: Arc<World>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
     pub(crate) trace: TraceContext,
 }
 
@@ -62,7 +61,7 @@ pub(crate) struct EpisodeState {
     generation: u64,
     effect: Option<AbortOnDropHandle<()>>,
     _deadline: AbortOnDropHandle<()>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@
 //! Routers and the journal are shared objects behind ports, not actors: they hold no state that a
 //! mailbox would have to protect, and one mailbox would serialise the calls of all episodes.
 
+mod deciding;
 mod effects;
 mod episode;
 mod live;
@@ -15,6 +16,7 @@ mod root;
 mod scheduler;
 mod writes;
 
+pub(crate) use deciding::PolicyHealth;
 pub(crate) use effects::World;
 pub(crate) use live::Live;
 pub(crate) use root::Root;

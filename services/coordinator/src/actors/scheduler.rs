@@ -10,7 +10,7 @@ use maestro_core::{
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     episode::{EpisodeActor, EpisodeArguments},
     live::{Live, LiveEpisode},
 };
-use crate::feed::Feed;
+use crate::{feed::Feed, permits::Permit};
 
 /// Starts an actor for each accepted episode and makes sure that every one of them ends.
 pub(crate) struct Scheduler {
@@ -42,7 +42,7 @@ pub(crate) struct Accepted {
     pub(crate) spec: EpisodeSpec,
     /// How far an owner before got, if there was one.
     pub(crate) before: Option<Standing>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
     pub(crate) trace: TraceContext,
 }
 

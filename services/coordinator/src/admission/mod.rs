@@ -28,26 +28,49 @@ pub struct Admission {
     pub limits: ImageLimits,
 }
 
-impl Admission {
-    /// Parses a client's task. Nothing is stored before everything else was found valid.
+/// A client's task whose images nobody has looked at yet.
+pub struct Draft {
+    /// The rest of it, without images.
+    pub task: Task,
+    images: Vec<UncheckedImage>,
+}
+
+impl Draft {
+    /// Parses all but the images, which takes no time to speak of.
     ///
     /// # Errors
-    /// [`CoreError::Invalid`] naming the field, [`CoreError::NotFound`] for an image by a digest
-    /// that was never uploaded, or the blob store's own error.
-    pub async fn task(
-        &self,
+    /// [`CoreError::Invalid`] naming the field.
+    pub fn parse(
         task: Option<v1::Task>,
         snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<Task, CoreError> {
+    ) -> Result<Self, CoreError> {
         let task = task.ok_or_else(|| CoreError::invalid("task", "must be set"))?;
         let in_task = |error: CoreError| error.under("task");
         check_image_count(task.images.len()).map_err(in_task)?;
         let unchecked = unchecked_task(task).map_err(in_task)?;
-        let mut task = unchecked.draft.validate(now).map_err(in_task)?;
+        let task = unchecked.draft.validate(now).map_err(in_task)?;
         snapshot.check_pinned(&task.constraints).map_err(in_task)?;
-        task.images = self.images(unchecked.images).await.map_err(in_task)?;
-        Ok(task)
+        Ok(Self {
+            task,
+            images: unchecked.images,
+        })
+    }
+}
+
+impl Admission {
+    /// Looks at a draft's images and stores those that came with it: none before all were found
+    /// valid.
+    ///
+    /// # Errors
+    /// [`CoreError::Invalid`] naming the field, [`CoreError::NotFound`] for an image by a digest
+    /// that was never uploaded, or the blob store's own error.
+    pub async fn task(&self, draft: Draft) -> Result<Task, CoreError> {
+        let images = self.images(draft.images).await;
+        Ok(Task {
+            images: images.map_err(|error| error.under("task"))?,
+            ..draft.task
+        })
     }
 
     async fn images(&self, images: Vec<UncheckedImage>) -> Result<Vec<ImageRef>, CoreError> {

@@ -99,11 +99,11 @@ fn content(content: Vec<u8>) -> v1::Image {
 
 async fn field(task: Option<v1::Task>) -> String {
     let now = Timestamp::now();
-    match admission()
-        .task(task, &Snapshot::default(), now)
-        .await
-        .unwrap_err()
-    {
+    let admitted = match Draft::parse(task, &Snapshot::default(), now) {
+        Ok(draft) => admission().task(draft).await,
+        Err(error) => Err(error),
+    };
+    match admitted.unwrap_err() {
         CoreError::Invalid(violation) => violation.field,
         other => panic!("{other}"),
     }
@@ -163,10 +163,9 @@ async fn images_are_stored_once_and_referred_to() {
     let image = png(4, 4);
     let twice = task(vec![content(image.clone()), content(image.clone())]);
     let snapshot = Snapshot::default();
-    let task = admission
-        .task(Some(twice), &snapshot, Timestamp::now())
-        .await
-        .unwrap();
+    let draft = Draft::parse(Some(twice), &snapshot, Timestamp::now()).unwrap();
+    assert_eq!(draft.task.images, []);
+    let task = admission.task(draft).await.unwrap();
     assert_eq!(task.images[0], task.images[1]);
     assert_eq!(
         admission.blobs.get(&task.images[0].digest).await.unwrap(),

@@ -7,21 +7,23 @@ use maestro_core::{
     episode::{Durability, EpisodeRecord, EpisodeSpec, EpisodeStatus, Outcome},
     ids::EpisodeId,
     ports::{Created, ListQuery},
+    task::Task,
 };
 use maestro_proto::v1::{self, episode_service_server::EpisodeService};
 use maestro_telemetry::{Counter, Label, TraceContext};
 use maestro_wire::{FromProto, ToProto, event_to_proto};
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use super::{name, status};
 use crate::{
     actors::{Accepted, Live, SchedulerMessage, World, submit},
-    admission::{self, Admission},
+    admission::{self, Admission, Draft},
     cursor::Cursor,
     feed::Feed,
+    permits::{Permit, Permits},
     watching::{Seen, Watching},
 };
 
@@ -33,7 +35,7 @@ const MAX_PAGE: i32 = 200;
 /// `EpisodeService` over the scheduler and the journal.
 pub(crate) struct EpisodeApi {
     pub(crate) admission: Admission,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Permits>,
     pub(crate) world: Arc<World>,
     pub(crate) live: Arc<Live>,
     pub(crate) scheduler: watch::Receiver<Option<ActorRef<SchedulerMessage>>>,
@@ -50,23 +52,26 @@ impl EpisodeApi {
         TenantId::anonymous()
     }
 
-    /// Takes a permit, or refuses with a delay for the next try.
-    fn permit(&self) -> Result<OwnedSemaphorePermit, CoreError> {
-        if *self.draining.borrow() {
-            Counter::EpisodesRejected.increment(&[Label::Reason("draining")]);
-            return Err(CoreError::Unavailable {
-                what: "coordinator",
-                reason: "it is draining; another one takes new episodes".to_owned(),
-            });
-        }
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
-            Counter::EpisodesRejected.increment(&[Label::Reason("max_running")]);
-            CoreError::Exhausted {
-                what: "concurrent episodes",
-                limit: self.world.config.max_running as u64,
-                retry_after_ms: self.world.config.retry_after_ms,
+    /// Takes a permit, waits for one, or refuses with a delay for the next try.
+    async fn permit(&self, task: &Task, now: Timestamp) -> Result<Permit, CoreError> {
+        let left = task.budget.deadline.duration_since(now);
+        let left = left.try_into().unwrap_or_default();
+        let mut draining = self.draining.clone();
+        tokio::select! {
+            biased;
+            // A closed channel is a coordinator that is gone.
+            _ = draining.wait_for(|draining| *draining) => {
+                Counter::EpisodesRejected.increment(&[Label::Reason("draining")]);
+                Err(CoreError::Unavailable {
+                    what: "coordinator",
+                    reason: "it is draining; another one takes new episodes".to_owned(),
+                })
             }
-        })
+            permit = self.permits.acquire(self.tenant(), left) => permit.map_err(|refused| {
+                Counter::EpisodesRejected.increment(&[Label::Reason(refused.reason.name())]);
+                self.permits.exhausted(refused)
+            }),
+        }
     }
 
     /// Admits, journals and starts an episode, or finds the one that the request id stands for.
@@ -76,16 +81,13 @@ impl EpisodeApi {
         options: Option<v1::EpisodeOptions>,
         durability: Durability,
     ) -> Result<Started, CoreError> {
-        let permit = self.permit()?;
         let now = Timestamp::now();
-        let snapshot = self.world.snapshot();
-        let task = self
-            .admission
-            .task(task, &snapshot, now)
-            .await
-            .inspect_err(|_| {
-                Counter::EpisodesRejected.increment(&[Label::Reason("invalid")]);
-            })?;
+        let invalid = |_: &CoreError| {
+            Counter::EpisodesRejected.increment(&[Label::Reason("invalid")]);
+        };
+        let draft = Draft::parse(task, &self.world.snapshot(), now).inspect_err(invalid)?;
+        let permit = self.permit(&draft.task, now).await?;
+        let task = self.admission.task(draft).await.inspect_err(invalid)?;
         let spec = admission::spec(self.tenant(), task, options, durability, now)?;
         let trace = TraceContext::current().unwrap_or_else(TraceContext::generate);
         let accepted = Accepted {

@@ -125,6 +125,7 @@ pub(crate) fn descriptor(base_url: &str, more: Value) -> Descriptor {
 
 pub(crate) fn call(expert: &str, question: &str) -> ExpertCall {
     ExpertCall {
+        instance: None,
         expert: expert.parse().unwrap(),
         capability: "chat".parse().unwrap(),
         operation: String::new(),

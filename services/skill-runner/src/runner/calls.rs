@@ -153,6 +153,9 @@ impl Caller {
                 sample: request.sample,
             },
             deadline: now.checked_add(left).unwrap_or(self.run.deadline),
+            instance: (expert.name == self.run.pair.expert)
+                .then(|| self.run.instance.clone())
+                .flatten(),
         };
         let result = tokio::time::timeout(left, self.experts.invoke(call)).await;
         match result {

@@ -153,6 +153,7 @@ impl Bench {
 
     pub(crate) fn request(&self, expert: &str, question: &str, kind: AnswerKind) -> SkillRun {
         SkillRun {
+            instance: None,
             episode: EpisodeId::new("episode-1").unwrap(),
             step: 2,
             pair: Pair {

@@ -192,7 +192,9 @@ proptest! {
         let mut effects = vec![];
         for (index, cost) in costs.iter().enumerate() {
             let quote = Quote::AtMost(MicroUsd(*cost));
-            first.apply(Event::Decided { decision: invoke(), quote }, at(2));
+            first.apply(Event::Decided {
+                instance: None,
+                 decision: invoke(), quote }, at(2));
             first.apply(observed(&index.to_string(), 0.5, *cost), at(3));
             effects = first.apply(Event::Journaled, at(4));
         }

@@ -65,6 +65,7 @@ fn invocation() -> Decision {
 
 pub(crate) fn call(step: u32) -> PendingCall {
     PendingCall {
+        instance: None,
         step,
         decision: invocation(),
         started_at: now(),

@@ -10,6 +10,7 @@ use super::*;
 
 fn call(messages: &[(Role, &str)]) -> ExpertCall {
     ExpertCall {
+        instance: None,
         expert: "seer".parse().unwrap(),
         capability: "chat".parse().unwrap(),
         operation: String::new(),
