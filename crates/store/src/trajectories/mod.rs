@@ -29,7 +29,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use maestro_core::{
     CoreError, Digest, EpisodeId, TenantId, Timestamp,
-    episode::EpisodeRecord,
+    episode::{EpisodeRecord, Outcome},
     ports::{Tidied, Trajectories},
 };
 use object_store::path::Path;
@@ -97,6 +97,26 @@ impl ObjectTrajectories {
         let name = Digest::of(&content).to_string();
         let path = layout::file(partition, (&range.0, &range.1), &name[..16]);
         self.objects.put(&path, content).await
+    }
+
+    /// The latest row of an episode.
+    async fn latest(&self, tenant: &TenantId, id: &EpisodeId) -> Result<Row, CoreError> {
+        let not_found = || CoreError::NotFound {
+            kind: "episode",
+            name: id.to_string(),
+        };
+        let partition = Partition::of_id(id).ok_or_else(not_found)?;
+        for look in 1.. {
+            let files = self.objects.list(&partition.folder()).await.map_err(away)?;
+            let files = files.into_iter().filter(|file| file.may_hold(id)).collect();
+            match self.find(files, tenant, id).await {
+                Ok(row) => return row.ok_or_else(not_found),
+                // It stands in the file that this one was merged into.
+                Err(error) if is_gone(&error) && look < MAX_LOOKS => {}
+                Err(error) => return Err(away(error)),
+            }
+        }
+        Err(not_found())
     }
 
     /// The latest row of an episode among these files.
@@ -219,22 +239,27 @@ impl Trajectories for ObjectTrajectories {
     }
 
     async fn get(&self, tenant: &TenantId, id: &EpisodeId) -> Result<EpisodeRecord, CoreError> {
-        let not_found = || CoreError::NotFound {
-            kind: "episode",
-            name: id.to_string(),
-        };
-        let partition = Partition::of_id(id).ok_or_else(not_found)?;
-        for look in 1.. {
-            let files = self.objects.list(&partition.folder()).await.map_err(away)?;
-            let files = files.into_iter().filter(|file| file.may_hold(id)).collect();
-            match self.find(files, tenant, id).await {
-                Ok(row) => return EpisodeRecord::try_from(row.ok_or_else(not_found)?),
-                // It stands in the file that this one was merged into.
-                Err(error) if is_gone(&error) && look < MAX_LOOKS => {}
-                Err(error) => return Err(away(error)),
-            }
+        EpisodeRecord::try_from(self.latest(tenant, id).await?)
+    }
+
+    async fn report(
+        &self,
+        tenant: &TenantId,
+        id: &EpisodeId,
+        outcome: &Outcome,
+    ) -> Result<(), CoreError> {
+        let row = self.latest(tenant, id).await?;
+        let before = row.version;
+        let mut record = EpisodeRecord::try_from(row)?;
+        record.report(outcome);
+        // A version is a time to the nanosecond, and times are kept to the microsecond.
+        if record.version() <= before
+            && let Some(outcome) = &mut record.outcome
+            && let Ok(after) = Timestamp::from_nanosecond(i128::from(before) + 1)
+        {
+            outcome.reported_at = after;
         }
-        Err(not_found())
+        self.put(&[record]).await
     }
 
     async fn tidy(&self, now: Timestamp) -> Result<Tidied, CoreError> {

@@ -31,9 +31,9 @@ pub(super) struct Row {
     mode: ServingMode,
     slot: String,
     seed: u64,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     created_at: Timestamp,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     finished_at: Timestamp,
     question: String,
     images: Vec<ImageRef>,
@@ -56,7 +56,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct BudgetRow {
     max_steps: u32,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     deadline: Timestamp,
     max_cost_micro_usd: Option<u64>,
 }
@@ -65,7 +65,7 @@ struct BudgetRow {
 struct OutcomeRow {
     score: f32,
     source: String,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     reported_at: Timestamp,
 }
 
@@ -91,9 +91,8 @@ pub(super) struct ObservationRow {
     pub(super) usage: UsageRow,
 }
 
-/// Times as Parquet keeps them, in nanoseconds since 1970; those before 1677 and after 2262 as the
-/// nearest that can be kept.
-pub(super) mod nanoseconds {
+/// Times as they are kept, in microseconds since 1970: what every reader of Parquet understands.
+pub(super) mod microseconds {
     use maestro_core::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -101,16 +100,14 @@ pub(super) mod nanoseconds {
         at: &Timestamp,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let all = at.as_nanosecond();
-        let nearest = if all < 0 { i64::MIN } else { i64::MAX };
-        serializer.serialize_i64(i64::try_from(all).unwrap_or(nearest))
+        serializer.serialize_i64(at.as_microsecond())
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Timestamp, D::Error> {
-        let nanoseconds = i64::deserialize(deserializer)?;
-        Timestamp::from_nanosecond(nanoseconds.into()).map_err(D::Error::custom)
+        let microseconds = i64::deserialize(deserializer)?;
+        Timestamp::from_microsecond(microseconds).map_err(D::Error::custom)
     }
 }
 

@@ -29,8 +29,17 @@ where
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
-    // What Parquet keeps: 1677 to 2262, to the nanosecond.
-    any::<i64>().prop_map(|nanoseconds| Timestamp::from_nanosecond(nanoseconds.into()).unwrap())
+    // The years from -9999 to 9999, to the microsecond.
+    let (first, last) = (
+        Timestamp::MIN.as_microsecond(),
+        Timestamp::MAX.as_microsecond(),
+    );
+    (first..=last).prop_map(|microseconds| Timestamp::from_microsecond(microseconds).unwrap())
+}
+
+/// Now, as it is kept.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap()
 }
 
 fn digest() -> impl Strategy<Value = Digest> {
@@ -290,7 +299,7 @@ pub(super) fn answered(value: &str) -> EpisodeRecord {
         question: "How many?".into(),
         ..TaskDraft::default()
     };
-    let now = Timestamp::now();
+    let now = now();
     EpisodeRecord {
         spec: EpisodeSpec {
             id: EpisodeId::generate(),
@@ -325,7 +334,7 @@ pub(super) fn graded(record: &EpisodeRecord, score: f32) -> EpisodeRecord {
     record.report(&Outcome {
         score,
         source: "test".into(),
-        reported_at: Timestamp::now(),
+        reported_at: now(),
     });
     record
 }

@@ -28,7 +28,7 @@ fn number(name: &str, kind: DataType) -> Field {
 }
 
 fn time(name: &str) -> Field {
-    let kind = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Field::new(name, kind, false)
 }
 

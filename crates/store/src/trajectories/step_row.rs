@@ -10,7 +10,7 @@ use maestro_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::row::{ObservationRow, UsageRow, nanoseconds};
+use super::row::{ObservationRow, UsageRow, microseconds};
 
 /// Names of actions in the column `action`.
 const INVOKE: &str = "invoke";
@@ -20,11 +20,11 @@ const ANSWER_TEXT: &str = "answer_text";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StepRow {
     index: u32,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     started_at: Timestamp,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     decided_at: Timestamp,
-    #[serde(with = "nanoseconds")]
+    #[serde(with = "microseconds")]
     finished_at: Timestamp,
     action: String,
     expert: Option<ExpertName>,

@@ -148,6 +148,23 @@ async fn outcomes_join_their_episode_and_the_last_one_counts() {
         store.get(&record).await.unwrap().outcome.unwrap().score,
         0.5
     );
+    // Nor one within the microsecond that times are kept to.
+    let stored = store.get(&record).await.unwrap().outcome.unwrap();
+    let mut exact = stored.clone();
+    exact.score = 0.125;
+    exact.reported_at =
+        Timestamp::from_nanosecond(stored.reported_at.as_nanosecond() + 900).unwrap();
+    let mut same = record.clone();
+    same.outcome = Some(exact);
+    store.put(&[same]).await;
+    store.store.report(tenant, id, &early).await.unwrap();
+    let reread = store.listed().await.len();
+    store.store.report(tenant, id, &early).await.unwrap();
+    assert_eq!(
+        store.listed().await.len(),
+        reread + 1,
+        "each report is a later version"
+    );
     // The episode that was written first comes once more.
     store.put(from_ref(&record)).await;
     assert_eq!(

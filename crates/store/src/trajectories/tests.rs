@@ -147,7 +147,7 @@ proptest! {
         let copy = |&(episode, version): &(usize, u8)| {
             let mut record = base[episode].clone();
             if version > 0 {
-                record.outcome = Some(maestro_core::episode::Outcome {
+                record.outcome = Some(Outcome {
                     score: 0.5,
                     source: version.to_string(),
                     reported_at: Timestamp::from_second(version.into()).unwrap(),
