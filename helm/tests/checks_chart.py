@@ -239,6 +239,24 @@ def check_blobs(helm: Helm) -> None:
     assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]
 
 
+def check_trajectories(helm: Helm) -> None:
+    """They stand beside the blobs unless told otherwise; what the chart decides stands over the rest."""
+    kept = {"url": "file:///data", "ephemeral": False, "retention_days": 90}
+    manifests = helm.render()
+    assert config(manifests, "m-maestro-coordinator")["service"]["trajectories"] == kept
+    assert "trajectories" not in config(manifests, "m-maestro-policy-worker")["service"]
+    manifests = helm.render(VALUES / "blobs-s3.yaml")
+    kept = config(manifests, "m-maestro-coordinator")["service"]["trajectories"]
+    assert kept["url"] == "s3://maestro-blobs/prod"
+    own = {"url": "gs://lake/maestro", "ephemeral": True, "retentionDays": 0}
+    more = {"config": {"trajectories": {"batching": {"max_rows": 10}}}}
+    manifests = helm.render({"trajectories": own, "coordinator": more})
+    kept = {"url": "gs://lake/maestro", "ephemeral": True, "retention_days": 0, "batching": {"max_rows": 10}}
+    assert config(manifests, "m-maestro-coordinator")["service"]["trajectories"] == kept
+    manifests = helm.render({"trajectories": {"enabled": False}})
+    assert "trajectories" not in config(manifests, "m-maestro-coordinator")["service"]
+
+
 def check_the_volume_decides_how_coordinators_are_replaced(helm: Helm) -> None:
     """One that a single node mounts is let go before the new pod asks for it."""
     assert deployments(helm)["coordinator"]["spec"]["strategy"] == {"type": "Recreate"}

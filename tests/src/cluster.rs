@@ -36,8 +36,17 @@ pub struct Cluster {
     pub etcd: Process,
     etcd_url: String,
     settings: String,
+    coordinators: Coordinators,
     workers: Programs,
     folder: TempDir,
+}
+
+/// What coordinators are started with besides.
+#[derive(Clone, Debug, Default)]
+struct Coordinators {
+    /// Settings of their service.
+    service: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// Where the programs of workers come from.
@@ -119,7 +128,23 @@ impl Cluster {
     /// # Errors
     /// What did not start, with its log.
     pub async fn start_with(settings: &str) -> Result<Self, SandboxError> {
-        Self::start_from(settings, Programs::Own).await
+        Self::start_from(settings, Coordinators::default(), Programs::Own).await
+    }
+
+    /// The same, with further settings of the coordinators' service (YAML lines, two spaces before
+    /// each) and their environment.
+    ///
+    /// # Errors
+    /// What did not start, with its log.
+    pub async fn start_serving(
+        service: &str,
+        environment: &[(&'static str, String)],
+    ) -> Result<Self, SandboxError> {
+        let coordinators = Coordinators {
+            service: service.to_owned(),
+            environment: environment.to_vec(),
+        };
+        Self::start_from("", coordinators, Programs::Own).await
     }
 
     /// The same with the workers of the release before this one, which `scripts/previous.sh`
@@ -131,10 +156,14 @@ impl Cluster {
         let Some(folder) = std::env::var_os("MAESTRO_PREVIOUS") else {
             return Err(SandboxError::Setting("MAESTRO_PREVIOUS"));
         };
-        Self::start_from("", Programs::Other(folder.into())).await
+        Self::start_from("", Coordinators::default(), Programs::Other(folder.into())).await
     }
 
-    async fn start_from(settings: &str, workers: Programs) -> Result<Self, SandboxError> {
+    async fn start_from(
+        settings: &str,
+        coordinators: Coordinators,
+        workers: Programs,
+    ) -> Result<Self, SandboxError> {
         let folder = tempfile::tempdir().map_err(io_error("a folder"))?;
         let (etcd, etcd_url) = start_etcd(folder.path())?;
         let registry = connect(&etcd_url).await?;
@@ -147,6 +176,7 @@ impl Cluster {
         let skills = serve(&workers, "maestro-skill-runner", &worker, folder.path())?;
         let coordinator = CoordinatorFile {
             settings,
+            coordinators: &coordinators,
             etcd: &etcd_url,
             policy: &policy,
             skills: &skills,
@@ -171,6 +201,7 @@ impl Cluster {
             etcd,
             etcd_url,
             settings: settings.to_owned(),
+            coordinators,
             workers,
             folder,
         })
@@ -202,6 +233,7 @@ impl Cluster {
     ) -> Result<Process, SandboxError> {
         let file = CoordinatorFile {
             settings: &self.settings,
+            coordinators: &self.coordinators,
             etcd: &self.etcd_url,
             policy: &self.policy,
             skills: &self.skills,
@@ -286,6 +318,7 @@ impl Cluster {
 /// What stands in a coordinator's file of settings.
 struct CoordinatorFile<'a> {
     settings: &'a str,
+    coordinators: &'a Coordinators,
     etcd: &'a str,
     policy: &'a Process,
     skills: &'a Process,
@@ -305,18 +338,23 @@ impl CoordinatorFile<'_> {
             address.unwrap_or_default()
         };
         let (settings, etcd) = (self.settings, self.etcd);
+        let Coordinators {
+            service: common,
+            environment,
+        } = self.coordinators;
         // Coordinators share the blobs, as they would in a bucket.
         let blobs = folder.join("blobs");
         let config = format!(
             "{settings}etcd: {{endpoints: ['{etcd}']}}\n\
              blobs: {{store: {{url: 'file://{}'}}}}\nservice:\n  \
              serve: {{listen: '{listen}', {server}}}\n  \
-             policy_workers: ['{}']\n  skill_runners: ['{}']\n{service}",
+             policy_workers: ['{}']\n  skill_runners: ['{}']\n{common}{service}",
             blobs.display(),
             address(self.policy),
             address(self.skills),
         );
-        serve_as(name, &binary("maestro-coordinator")?, &config, folder)
+        let program = binary("maestro-coordinator")?;
+        serve_in(name, &program, &config, folder, environment)
     }
 }
 
@@ -362,12 +400,23 @@ fn serve_as(
     config: &str,
     folder: &Path,
 ) -> Result<Process, SandboxError> {
+    serve_in(name, program, config, folder, &[])
+}
+
+fn serve_in(
+    name: &str,
+    program: &Path,
+    config: &str,
+    folder: &Path,
+    environment: &[(&str, String)],
+) -> Result<Process, SandboxError> {
     let path = folder.join(format!("{name}.yaml"));
     let metrics = format!("127.0.0.1:{}", free_port()?);
     let config = format!("metrics: '{metrics}'\nlog: {{filter: 'info,maestro=debug'}}\n{config}");
     fs::write(&path, config).map_err(io_error(path.display().to_string()))?;
     let mut command = Command::new(program);
     command.arg("--config").arg(path);
+    command.envs(environment.iter().cloned());
     let mut process = Process::serve(name, command, folder)?;
     process.metrics = format!("http://{metrics}/metrics").parse().ok();
     Ok(process)

@@ -59,6 +59,12 @@ impl S3Server {
         format!("s3://{BUCKET}/blobs")
     }
 
+    /// A folder of that store as Arrow names it, which takes only the keys from its environment.
+    pub fn query_url(&self, folder: &str) -> String {
+        let (url, address) = (self.url(), self.address);
+        format!("{url}/{folder}?scheme=http&endpoint_override={address}&region=us-east-1")
+    }
+
     /// How a process reaches it, in its environment.
     pub fn environment(&self) -> [(&'static str, String); 5] {
         [

@@ -31,6 +31,7 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("burn-store", &["maestro-models", "maestro-policy"]),
     ("etcd-client", &["maestro-registry"]),
     ("object_store", &["maestro-store"]),
+    ("parquet", &["maestro-store"]),
     ("ractor", &["maestro-coordinator"]),
 ];
 

@@ -1,7 +1,8 @@
 //! Names and identifiers. Each is parsed once and is valid from then on.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CoreError, FieldViolation};
@@ -131,6 +132,19 @@ impl EpisodeId {
     pub fn generate() -> Self {
         Self(Arc::from(uuid::Uuid::now_v7().to_string().as_str()))
     }
+
+    /// When it was generated, to the millisecond; `None` for one that was not generated here.
+    pub fn generated_at(&self) -> Option<Timestamp> {
+        let uuid: uuid::Uuid = self.as_str().parse().ok()?;
+        if uuid.get_version() != Some(uuid::Version::SortRand) {
+            return None;
+        }
+        let (seconds, nanoseconds) = uuid.get_timestamp()?.to_unix();
+        let whole = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+        whole
+            .checked_add(Duration::from_nanos(nanoseconds.into()))
+            .ok()
+    }
 }
 
 impl InstanceId {
@@ -243,5 +257,17 @@ mod tests {
     fn generated_ids_are_valid_names() {
         assert!(EpisodeId::new(EpisodeId::generate().as_str()).is_ok());
         assert!(InstanceId::new(InstanceId::generate().as_str()).is_ok());
+    }
+
+    #[test]
+    fn an_episode_id_says_when_it_was_generated() {
+        let before = Timestamp::now();
+        let at = EpisodeId::generate().generated_at().unwrap();
+        let after = Timestamp::now();
+        assert!(at.as_millisecond() >= before.as_millisecond(), "{at}");
+        assert!(at <= after, "{at}");
+        for other in ["e1", "6f6a7d3e-7c2f-4d0e-9a53-0f5a4f0f2c11"] {
+            assert_eq!(EpisodeId::new(other).unwrap().generated_at(), None);
+        }
     }
 }

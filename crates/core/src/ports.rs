@@ -24,8 +24,10 @@ use crate::{
 };
 
 mod shared_journal;
+mod trajectories;
 
 pub use shared_journal::{Adopted, Membership, SharedJournal, Standing};
+pub use trajectories::{Batching, Tidied, Trajectories};
 
 /// An earlier step as the policy sees it.
 #[derive(Clone, Debug, PartialEq)]

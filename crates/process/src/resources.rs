@@ -6,7 +6,9 @@ use std::{
 };
 
 use maestro_core::ports::{Blobs, Registry};
-use maestro_registry::{EtcdConfig, EtcdJournal, EtcdRegistry, JournalConfig, RegistryError};
+use maestro_registry::{
+    EtcdConfig, EtcdJournal, EtcdRegistry, JournalConfig, Moving, RegistryError,
+};
 use maestro_rpc::RemoteBlobs;
 use maestro_store::ObjectBlobs;
 use maestro_telemetry::{Counter, Gauge, Label};
@@ -60,7 +62,8 @@ impl Resources {
     }
 
     /// Takes a seat among the coordinators that share the durable journal, which is in the
-    /// registry's etcd unless its settings name another. Large steps go into `blobs`.
+    /// registry's etcd unless its settings name another. Large steps go into `blobs`, finished
+    /// episodes where `moving` says.
     ///
     /// # Errors
     /// Why it could not be reached within a minute.
@@ -68,10 +71,14 @@ impl Resources {
         &self,
         config: &JournalConfig,
         blobs: &Arc<dyn Blobs>,
+        moving: Option<Moving>,
     ) -> Result<EtcdJournal, ProcessError> {
         let connect = || {
-            let connecting = EtcdJournal::connect(config.clone(), &self.etcd, Arc::clone(blobs));
-            Box::pin(connecting)
+            let (config, blobs) = (config.clone(), Arc::clone(blobs));
+            let moving = moving.clone();
+            Box::pin(EtcdJournal::connect_moving(
+                config, &self.etcd, blobs, moving,
+            ))
         };
         Ok(patiently("the journal", connect).await?)
     }

@@ -27,6 +27,6 @@ pub use error::RegistryError;
 pub use etcd::EtcdRegistry;
 pub use fold::{Change, SnapshotBuilder};
 pub use health::RegistryHealth;
-pub use journal::{EtcdJournal, JournalConfig, JournalTally};
+pub use journal::{EtcdJournal, JournalConfig, JournalTally, Moving};
 pub use keys::Key;
 pub use memory::MemoryRegistry;

@@ -189,7 +189,7 @@ impl Blobs for ObjectBlobs {
     }
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     operation: &'static str,
     limit: Duration,
     request: impl Future<Output = object_store::Result<T>>,

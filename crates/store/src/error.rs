@@ -60,6 +60,17 @@ pub enum StoreError {
     /// A blocking task of this process was cut off, as at shutdown.
     #[error("{0} was cut off")]
     CutOff(&'static str),
+    /// A file of episodes cannot be read.
+    #[error("the file of episodes {path} is damaged: {reason}")]
+    DamagedFile {
+        /// Where it stands.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Episodes could not be made into a file.
+    #[error("episodes could not be made into a file: {0}")]
+    Unwritable(String),
     /// The stream of an upload failed.
     #[error(transparent)]
     Source(CoreError),
@@ -82,7 +93,10 @@ impl From<&StoreError> for CoreError {
                 kind: "blob",
                 name: digest.to_string(),
             },
-            StoreError::Damaged { .. } => Self::DataLoss(error.to_string()),
+            StoreError::Damaged { .. } | StoreError::DamagedFile { .. } => {
+                Self::DataLoss(error.to_string())
+            }
+            StoreError::Unwritable(_) => Self::Internal(error.to_string()),
             StoreError::TooLarge { limit } => {
                 Self::invalid("content", format!("must be at most {limit} bytes"))
             }

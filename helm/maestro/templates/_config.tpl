@@ -33,14 +33,19 @@ tls:
 {{- end }}
 {{- end -}}
 
+{{/* Where blobs are. */}}
+{{- define "maestro.blobUrl" -}}
+{{- if eq .Values.blobs.type "s3" -}}
+{{- printf "s3://%s/%s" .Values.blobs.s3.bucket (.Values.blobs.s3.prefix | trimPrefix "/") | trimSuffix "/" -}}
+{{- else -}}
+file:///data
+{{- end -}}
+{{- end -}}
+
 {{/* The store itself, for the coordinators. */}}
 {{- define "maestro.blobStore" -}}
 store:
-  {{- if eq .Values.blobs.type "s3" }}
-  url: {{ printf "s3://%s/%s" .Values.blobs.s3.bucket (.Values.blobs.s3.prefix | trimPrefix "/") | trimSuffix "/" }}
-  {{- else }}
-  url: file:///data
-  {{- end }}
+  url: {{ include "maestro.blobUrl" . }}
   max_blob_bytes: {{ int64 .Values.blobs.maxBlobBytes }}
 {{- end -}}
 

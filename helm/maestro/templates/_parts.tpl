@@ -15,6 +15,14 @@
 {{- $pools := dict
       "policy_workers" (list (include "maestro.pool" (list $root "policy-worker")))
       "skill_runners" (list (include "maestro.pool" (list $root "skill-runner"))) -}}
+{{- with $values.trajectories -}}
+{{- if .enabled -}}
+{{- $_ := set $pools "trajectories" (dict
+      "url" (.url | default (include "maestro.blobUrl" $root))
+      "ephemeral" .ephemeral
+      "retention_days" (int64 .retentionDays)) -}}
+{{- end -}}
+{{- end -}}
 {{- $all = append $all (dict "component" "coordinator" "values" $values.coordinator "service" $pools) -}}
 {{- $all = append $all (dict "component" "policy-worker" "values" $values.policyWorker
       "service" (dict "device" $values.policyWorker.device)) -}}

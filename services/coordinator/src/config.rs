@@ -5,6 +5,7 @@ use std::time::Duration;
 use maestro_core::admission::LineConfig;
 use maestro_registry::JournalConfig;
 use maestro_rpc::{BlobLimits, ClientConfig, PoolConfig, RouterConfig, ServeConfig};
+use maestro_store::TrajectoryConfig;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -32,6 +33,8 @@ pub struct CoordinatorConfig {
     pub episodes: EpisodeConfig,
     /// Where durable episodes are kept.
     pub journal: JournalConfig,
+    /// Where finished episodes are kept for good.
+    pub trajectories: TrajectoryConfig,
     /// Images that clients may send.
     pub images: ImageLimits,
     /// Uploads that clients may make.
@@ -56,6 +59,7 @@ impl Default for CoordinatorConfig {
             expert_connections: PoolConfig::default(),
             episodes: EpisodeConfig::default(),
             journal: JournalConfig::default(),
+            trajectories: TrajectoryConfig::default(),
             images: ImageLimits::default(),
             blobs: BlobLimits::default(),
         }
@@ -93,7 +97,10 @@ impl CoordinatorConfig {
                 setting,
                 reason: "must be at least one",
             }),
-            None => Ok(self.journal.validate()?),
+            None => {
+                self.trajectories.validate()?;
+                Ok(self.journal.validate()?)
+            }
         }
     }
 }

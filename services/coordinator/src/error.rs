@@ -26,6 +26,9 @@ pub enum CoordinatorError {
     /// The durable journal.
     #[error(transparent)]
     Journal(#[from] maestro_registry::RegistryError),
+    /// The store of trajectories.
+    #[error(transparent)]
+    Store(#[from] maestro_store::StoreError),
     /// A rule of the domain.
     #[error(transparent)]
     Core(#[from] CoreError),

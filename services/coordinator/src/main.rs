@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use maestro_coordinator::{Coordinator, CoordinatorConfig, MemoryJournal, Ports, start};
-use maestro_core::ports::{Blobs, SharedJournal};
+use maestro_core::ports::{Blobs, SharedJournal, Trajectories};
 use maestro_process::{ProcessError, Program, Resources};
+use maestro_registry::Moving;
 use maestro_rpc::{DrainReport, ServeConfig};
-use maestro_store::ObjectPolicies;
+use maestro_store::{ObjectPolicies, ObjectTrajectories};
 
 struct Process(Coordinator);
 
@@ -27,8 +28,17 @@ impl Program for Process {
     async fn start(config: CoordinatorConfig, resources: Resources) -> Result<Self, ProcessError> {
         let store = resources.store()?;
         let blobs: Arc<dyn Blobs> = Arc::new(store.clone());
+        let trajectories = ObjectTrajectories::open(&config.trajectories);
+        let trajectories = trajectories
+            .map_err(ProcessError::service)?
+            .map(|store| Arc::new(store) as Arc<dyn Trajectories>);
         let durable: Option<Arc<dyn SharedJournal>> = if config.journal.enabled {
-            Some(Arc::new(resources.journal(&config.journal, &blobs).await?))
+            let moving = trajectories.clone().map(|trajectories| Moving {
+                trajectories,
+                batching: config.trajectories.batching,
+            });
+            let journal = resources.journal(&config.journal, &blobs, moving);
+            Some(Arc::new(journal.await?))
         } else {
             None
         };
@@ -38,6 +48,7 @@ impl Program for Process {
             blobs,
             journal: Arc::new(MemoryJournal::new(config.episodes.max_finished)),
             durable,
+            trajectories,
         };
         let running = start(config, ports).await;
         running.map(Self).map_err(ProcessError::service)

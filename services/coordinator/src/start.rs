@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use maestro_core::ports::{Blobs, Journal, PolicyStore, Registry, SharedJournal};
+use maestro_core::ports::{Blobs, Journal, PolicyStore, Registry, SharedJournal, Trajectories};
 use maestro_proto::v1::{
     episode_service_server::EpisodeServiceServer,
     policy_admin_service_server::PolicyAdminServiceServer,
@@ -23,7 +23,7 @@ use crate::{
     adoption::Adopter,
     config::CoordinatorConfig,
     error::CoordinatorError,
-    journal::Journals,
+    journal::{Journals, Keeper, Keeping},
     permits::Permits,
     services::{EpisodeApi, PolicyAdminApi, RegistryApi},
     watching::Watching,
@@ -41,6 +41,8 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     /// Records of those that outlive it; without it there are none.
     pub durable: Option<Arc<dyn SharedJournal>>,
+    /// Where finished episodes are kept for good; without it they go with their journal.
+    pub trajectories: Option<Arc<dyn Trajectories>>,
 }
 
 /// A serving coordinator. Dropping it ends every episode where it stands.
@@ -49,6 +51,8 @@ pub struct Coordinator {
     root: ActorRef<()>,
     root_task: JoinHandle<()>,
     cleanup: TaskTracker,
+    /// Writes ephemeral episodes to the store of trajectories.
+    keeping: Option<Keeping>,
     _adopting: Option<AbortOnDropHandle<()>>,
 }
 
@@ -62,6 +66,14 @@ pub async fn start(
 ) -> Result<Coordinator, CoordinatorError> {
     config.validate()?;
     let snapshots = ports.registry.snapshots();
+    let keeper = ports.trajectories.as_ref().map(|store| Keeper {
+        trajectories: Arc::clone(store),
+        batching: config.trajectories.batching,
+        // Else the coordinators agree on who does it.
+        is_tidying: ports.durable.is_none(),
+    });
+    let keeper = keeper.filter(|_| config.trajectories.ephemeral);
+    let (kept, keeping) = keeper.map(Keeper::start).unzip();
     let pool = Arc::new(ChannelPool::new(config.expert_connections));
     let world = Arc::new(World {
         policy: Arc::new(PolicyClient::new(
@@ -77,6 +89,8 @@ pub async fn start(
         journals: Journals {
             memory: ports.journal,
             durable: ports.durable.clone(),
+            trajectories: ports.trajectories,
+            kept,
         },
         snapshots,
         config: config.episodes.clone(),
@@ -163,6 +177,7 @@ pub async fn start(
         root,
         root_task,
         cleanup,
+        keeping,
         _adopting: adopting,
     })
 }
@@ -196,6 +211,9 @@ impl Coordinator {
             .is_err()
         {
             tracing::warn!("actors had not stopped when the time was up");
+        }
+        if let Some(keeping) = self.keeping {
+            keeping.finish(maestro_rpc::serve::CLOSE_TIME).await;
         }
         report
     }

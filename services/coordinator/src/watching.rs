@@ -106,16 +106,24 @@ impl Watching {
                     reason: format!("{id} is not running in this coordinator"),
                 });
             }
-            Err(CoreError::NotFound { .. }) if self.world.journals.durable.is_some() => {}
+            Err(CoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let Some(durable) = &self.world.journals.durable else {
-            return Err(CoreError::NotFound {
-                kind: "episode",
-                name: id.to_string(),
-            });
+        let not_found = || CoreError::NotFound {
+            kind: "episode",
+            name: id.to_string(),
         };
-        let standings = durable.follow(tenant, id).await?;
+        let followed = match &self.world.journals.durable {
+            Some(durable) => durable.follow(tenant, id).await,
+            None => Err(not_found()),
+        };
+        let standings = match (followed, &self.world.journals.trajectories) {
+            (Err(CoreError::NotFound { .. }), Some(store)) => {
+                let record = store.get(tenant, id).await?;
+                return Ok(futures::stream::iter(replay(&record, None)).boxed());
+            }
+            (followed, _) => followed?,
+        };
         let events = standings.flat_map(|standing| {
             futures::stream::iter(replay(&standing.record, standing.call.as_ref()))
         });

@@ -64,7 +64,12 @@ pub(crate) async fn installation() -> Installation {
 
 /// The same with an expert that takes so many calls at once.
 pub(crate) async fn installation_for(calls: u32) -> Installation {
-    let cluster = with_skills().await;
+    installation_at(Cluster::start().await.unwrap(), calls).await
+}
+
+/// The same in a cluster that was started before.
+pub(crate) async fn installation_at(cluster: Cluster, calls: u32) -> Installation {
+    library_registered(&cluster).await;
     let chat = ChatServer::start("yes").await.unwrap();
     let worker = cluster.adopting_worker("worker").unwrap();
     let mut expert = descriptor("only", &chat.base_url());

@@ -23,3 +23,4 @@ mod skew;
 mod skills;
 mod traces;
 mod training;
+mod trajectories;

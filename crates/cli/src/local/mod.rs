@@ -108,6 +108,7 @@ pub(crate) async fn start(
         journal: Arc::new(MemoryJournal::new(config.episodes.max_finished)),
         // There is no etcd: durable episodes are kept in memory like all others.
         durable: None,
+        trajectories: None,
     };
     let coordinator = maestro_coordinator::start(config, ports)
         .await

@@ -329,4 +329,26 @@ impl EpisodeRecord {
             EpisodeStatus::Running
         }
     }
+
+    /// Of two copies of a finished record the one of the higher version is the later one: 0 without
+    /// an outcome, else the time of its report in nanoseconds since 1970.
+    pub fn version(&self) -> i64 {
+        let reported = self.outcome.as_ref().map(|outcome| outcome.reported_at);
+        reported.map_or(0, |at| {
+            i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+        })
+    }
+
+    /// Takes in how good it was, as a later version, even where the clock went back since the report
+    /// before.
+    pub fn report(&mut self, outcome: &Outcome) {
+        let mut outcome = outcome.clone();
+        if let Some(before) = &self.outcome
+            && outcome.reported_at <= before.reported_at
+        {
+            let next = before.reported_at.checked_add(Duration::from_nanos(1));
+            outcome.reported_at = next.unwrap_or(before.reported_at);
+        }
+        self.outcome = Some(outcome);
+    }
 }

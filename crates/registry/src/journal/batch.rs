@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use etcd_client::{Compare, CompareOp, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 /// Most operations of a transaction, by etcd's default (`--max-txn-ops`). etcd counts those of the
 /// outer transaction and those of the largest inner one.
@@ -65,6 +65,15 @@ impl Write {
         self.bytes += key.len() + OVERHEAD;
         self.puts.push(TxnOp::delete(key.as_str(), None));
         self.keys.push(key);
+        self
+    }
+
+    /// Deletes everything under `prefix`. No other write of a batch may put anything there.
+    pub(super) fn delete_all(mut self, prefix: String) -> Self {
+        self.bytes += prefix.len() + OVERHEAD;
+        let all = DeleteOptions::new().with_prefix();
+        self.puts.push(TxnOp::delete(prefix.as_str(), Some(all)));
+        self.keys.push(prefix);
         self
     }
 

@@ -163,17 +163,34 @@ pub(super) fn decode_running(bytes: &[u8]) -> Result<TenantId, CoreError> {
 }
 
 /// What the index of finished episodes says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finished {
     pub(super) finished_at: Timestamp,
     pub(super) request: Option<RequestId>,
+    /// Whether it stands in the store of trajectories as it stands in the journal.
+    pub(super) is_moved: bool,
 }
 
-pub(super) fn encode_finished(finished_at: Timestamp, request: Option<&RequestId>) -> Vec<u8> {
-    v1::StoredFinished {
-        finished_at: Some(finished_at.to_proto()),
-        request_id: request.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+impl Finished {
+    /// One that has just ended, or of which something new is known.
+    pub(super) fn unmoved(finished_at: Timestamp, request: Option<&RequestId>) -> Self {
+        Self {
+            finished_at,
+            request: request.cloned(),
+            is_moved: false,
+        }
     }
-    .encode_to_vec()
+
+    /// The bytes to store in place of `old`, whose unknown fields are kept.
+    pub(super) fn encode_over(&self, old: &[u8]) -> Vec<u8> {
+        let request = self.request.as_ref();
+        let new = v1::StoredFinished {
+            finished_at: Some(self.finished_at.to_proto()),
+            request_id: request.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            is_moved: self.is_moved,
+        };
+        keep_unknown(old, new.encode_to_vec(), &[1, 2, 3])
+    }
 }
 
 pub(super) fn decode_finished(bytes: &[u8]) -> Result<Finished, CoreError> {
@@ -188,6 +205,7 @@ pub(super) fn decode_finished(bytes: &[u8]) -> Result<Finished, CoreError> {
             .map(RequestId::new)
             .transpose()
             .map_err(damaged)?,
+        is_moved: stored.is_moved,
     })
 }
 
@@ -221,14 +239,13 @@ mod tests {
     #[test]
     fn the_known_fields_are_those_of_the_schema() {
         let schema = FileDescriptorSet::decode(v1::FILE_DESCRIPTOR_SET).unwrap();
-        let head = schema
-            .file
-            .iter()
-            .flat_map(|file| &file.message_type)
-            .find(|message| message.name() == "StoredEpisode")
-            .unwrap();
-        let numbers: Vec<i32> = head.field.iter().map(|field| field.number()).collect();
-        assert_eq!(numbers, [1, 2, 3]);
+        let numbers = |name: &str| -> Vec<i32> {
+            let mut messages = schema.file.iter().flat_map(|file| &file.message_type);
+            let message = messages.find(|message| message.name() == name).unwrap();
+            message.field.iter().map(|field| field.number()).collect()
+        };
+        assert_eq!(numbers("StoredEpisode"), [1, 2, 3]);
+        assert_eq!(numbers("StoredFinished"), [1, 2, 3]);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! episodes ── EtcdJournal ── Submitter ─► writer: group commit ─────────────► etcd
 //!                  │                                                     ▲
 //!                  ├─ thread journal-lease: the coordinator's seat; who else lives; wishes
-//!                  └─ upkeep: room, deletion of finished episodes ────────────┘
+//!                  ├─ upkeep: room, deletion of finished episodes ────────────┤
+//!                  └─ mover: finished episodes ─► store of trajectories ──────┘
 //! ```
 //!
 //! Every write compares two things: that the seat of this coordinator stands (its key under its
@@ -17,6 +18,7 @@ mod batch;
 mod codec;
 mod config;
 mod keys;
+mod mover;
 mod owned;
 mod port;
 mod reads;
@@ -42,9 +44,11 @@ use tokio_util::{
 };
 
 pub use config::JournalConfig;
+pub use mover::Moving;
 
 use self::{
     keys::JournalKeys,
+    mover::Mover,
     owned::OwnedEpisodes,
     reads::Reader,
     seat::{Seat, SeatKeeper, mirror},
@@ -77,6 +81,8 @@ pub struct EtcdJournal {
     reader: Reader,
     submitter: Submitter,
     owned: OwnedEpisodes,
+    /// Whether finished episodes go to a store of trajectories.
+    is_moving: bool,
     seat: watch::Receiver<Option<Seat>>,
     membership: watch::Receiver<Membership>,
     cancellations: watch::Receiver<Arc<BTreeMap<EpisodeId, String>>>,
@@ -99,6 +105,20 @@ impl EtcdJournal {
         config: JournalConfig,
         registry: &EtcdConfig,
         blobs: Arc<dyn Blobs>,
+    ) -> Result<Self, RegistryError> {
+        Box::pin(Self::connect_moving(config, registry, blobs, None)).await
+    }
+
+    /// The same, with a store that finished episodes are moved to before they are deleted. Where it
+    /// is away they stay.
+    ///
+    /// # Errors
+    /// As [`EtcdJournal::connect`].
+    pub async fn connect_moving(
+        config: JournalConfig,
+        registry: &EtcdConfig,
+        blobs: Arc<dyn Blobs>,
+        moving: Option<Moving>,
     ) -> Result<Self, RegistryError> {
         config.validate()?;
         let etcd = config.etcd.clone().unwrap_or_else(|| registry.clone());
@@ -156,18 +176,32 @@ impl EtcdJournal {
             reader: reader.clone(),
             config: config.clone(),
             membership: members.clone(),
+            seat: seat.clone(),
             submitter: submitter.clone(),
+            is_moving: moving.is_some(),
         };
-        let tasks = vec![
+        let is_moving = moving.is_some();
+        let mover = moving.map(|moving| Mover {
+            reader: reader.clone(),
+            moving,
+            membership: members.clone(),
+            seat: seat.clone(),
+            submitter: submitter.clone(),
+            moved_to: 0,
+            waiting_since: None,
+        });
+        let mut tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(writing)),
             AbortOnDropHandle::new(tokio::spawn(upkeep.run())),
         ];
+        tasks.extend(mover.map(|mover| AbortOnDropHandle::new(tokio::spawn(mover.run()))));
         Ok(Self {
             config,
             keys,
             reader,
             submitter,
             owned: OwnedEpisodes::default(),
+            is_moving,
             seat,
             membership: members,
             cancellations,

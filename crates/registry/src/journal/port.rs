@@ -17,7 +17,7 @@ use prost::bytes::Bytes;
 use super::{
     EtcdJournal,
     batch::{Outcome, Seen, Write},
-    codec::{self, Head},
+    codec::{self, Finished, Head},
     keys::Part,
     owned::{Owned, Reserved, superseded},
     reads::not_found,
@@ -269,7 +269,8 @@ impl Journal for EtcdJournal {
             .put(self.head_key(spec), head.encode_over(&owned.head))
             .put(
                 self.keys.finished(&spec.tenant, id),
-                codec::encode_finished(conclusion.finished_at, spec.request_id.as_ref()),
+                Finished::unmoved(conclusion.finished_at, spec.request_id.as_ref())
+                    .encode_over(&[]),
             )
             .delete(self.keys.running(&owned.seat.id, id))
             .delete(self.keys.part(&spec.tenant, id, Part::Call))
@@ -298,17 +299,23 @@ impl Journal for EtcdJournal {
     ) -> Result<(), CoreError> {
         let found = self.reader.read(tenant, id).await?;
         let found = found.ok_or_else(|| not_found(id))?;
-        if found.head.record.conclusion.is_none() {
+        let Some(conclusion) = &found.head.record.conclusion else {
             return Err(CoreError::FailedPrecondition(format!(
                 "episode {id} is still running"
             )));
-        }
+        };
         let head = self.keys.part(tenant, id, Part::Head);
         let unchanged = Compare::mod_revision(head.as_str(), CompareOp::Equal, found.head_revision);
         let key = self.keys.part(tenant, id, Part::Outcome);
-        let put = TxnOp::put(key, codec::encode_outcome(outcome), None);
+        let mut puts = vec![TxnOp::put(key, codec::encode_outcome(outcome), None)];
+        if self.is_moving {
+            // What stands in the store of trajectories is not the latest any more.
+            let request = found.head.record.spec.request_id.as_ref();
+            let finished = Finished::unmoved(conclusion.finished_at, request).encode_over(&[]);
+            puts.push(TxnOp::put(self.keys.finished(tenant, id), finished, None));
+        }
         let mut kv = self.reader.kv();
-        let txn = kv.txn(Txn::new().when([unchanged]).and_then([put]));
+        let txn = kv.txn(Txn::new().when([unchanged]).and_then(puts));
         let written = call("reporting an outcome", self.reader.limit, txn).await?;
         // An ended head changes only by being deleted.
         written

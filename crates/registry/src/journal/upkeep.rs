@@ -8,20 +8,29 @@ use std::{
     time::Duration,
 };
 
-use etcd_client::{DeleteOptions, GetOptions, SortOrder, SortTarget, Txn, TxnOp};
+use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget};
+use futures::future::join_all;
 use maestro_core::{CoordinatorId, CoreError, Timestamp, adoption, ports::Membership};
 use maestro_telemetry::Gauge;
 use tokio::{sync::watch, time};
 
-use super::{codec, reads::Reader, writer::Submitter};
+use super::{
+    batch::{Outcome, Write},
+    codec::{self, Finished},
+    reads::Reader,
+    seat::Seat,
+    writer::{Full, Submitter},
+};
 use crate::{error::RegistryError, etcd::client::call, journal::config::JournalConfig};
 
 /// How often the room is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often finished episodes are looked at. More often while there is much to delete.
+/// How often finished episodes are looked at, and how long deleting them takes at most.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Episodes that one transaction deletes, with three operations each.
-const SWEPT_AT_ONCE: usize = 32;
+/// Entries of their index that are looked at together.
+const PAGE: usize = 512;
+/// Deletions that wait for the writer at once.
+const SWEPT_AT_ONCE: usize = 64;
 /// What the coordinators agree on by whom the sweeping is done.
 const SWEEPING: &str = "sweeping";
 
@@ -30,7 +39,10 @@ pub(super) struct Upkeep {
     pub(super) reader: Reader,
     pub(super) config: JournalConfig,
     pub(super) membership: watch::Receiver<Membership>,
+    pub(super) seat: watch::Receiver<Option<Seat>>,
     pub(super) submitter: Submitter,
+    /// Whether finished episodes are moved to a store of trajectories before they are deleted.
+    pub(super) is_moving: bool,
 }
 
 impl Upkeep {
@@ -42,27 +54,14 @@ impl Upkeep {
             if let Err(error) = self.look().await {
                 tracing::debug!(%error, "the journal's room is not known");
             }
-            if swept.elapsed() < SWEEP || !self.is_sweeper() {
+            if swept.elapsed() < SWEEP || !is_sweeper(&self.membership) {
                 continue;
             }
             swept = time::Instant::now();
-            // Until nothing is left to delete, within the time of one sweep.
-            while swept.elapsed() < SWEEP {
-                match self.sweep().await {
-                    Ok(SWEPT_AT_ONCE) => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "finished episodes are kept for longer");
-                        break;
-                    }
-                }
+            if let Err(error) = self.sweep(swept + SWEEP).await {
+                tracing::warn!(%error, "finished episodes are kept for longer");
             }
         }
-    }
-
-    fn is_sweeper(&self) -> bool {
-        let membership = self.membership.borrow();
-        is_heir(membership.me.as_ref(), &membership.living)
     }
 
     /// Looks how full etcd is.
@@ -97,49 +96,186 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Deletes the finished episodes that have been kept for long enough, some at once; returns how
-    /// many.
-    async fn sweep(&self) -> Result<usize, CoreError> {
-        let keys = &self.reader.keys;
+    /// Deletes the finished episodes that have been kept for long enough, the oldest first, until
+    /// nothing is left to delete or the time is up.
+    async fn sweep(&self, until: time::Instant) -> Result<(), CoreError> {
+        let Some(seat) = self.seat.borrow().clone() else {
+            return Ok(());
+        };
+        let rule = |excess| Rule {
+            now: Timestamp::now(),
+            retention: self.config.retention(),
+            excess,
+            is_moving: self.is_moving,
+        };
+        let (mut from, mut position, mut excess) = (0, 0, None);
+        while time::Instant::now() < until {
+            let (total, page) = self.oldest(from).await?;
+            if from == 0 {
+                Gauge::JournalFinished.set(total as f64, &[]);
+            }
+            let excess = *excess.get_or_insert(total.saturating_sub(self.config.max_finished));
+            let rule = rule(excess);
+            let mut deletions = vec![];
+            let mut is_done = page.len() < PAGE;
+            for pair in &page {
+                let finished = codec::decode_finished(pair.value())?;
+                match rule.verdict(&finished, position) {
+                    Verdict::Delete => deletions.extend(self.deletion(pair, &finished)),
+                    Verdict::Keep => {}
+                    Verdict::KeepAllFromHere => {
+                        is_done = true;
+                        break;
+                    }
+                }
+                position += 1;
+                from = pair.create_revision();
+            }
+            let swept = self.delete(&seat, deletions).await?;
+            if swept > 0 {
+                tracing::debug!(swept, total, "finished episodes were deleted");
+            }
+            if is_done {
+                return Ok(());
+            }
+            from += 1;
+        }
+        Ok(())
+    }
+
+    /// How many finished episodes there are, and the entries of some of them, in the order in which
+    /// they ended.
+    async fn oldest(&self, from: i64) -> Result<(u64, Vec<KeyValue>), CoreError> {
         let oldest = GetOptions::new()
             .with_prefix()
-            .with_sort(SortTarget::Mod, SortOrder::Ascend)
-            .with_limit(i64::try_from(SWEPT_AT_ONCE).unwrap_or(i64::MAX));
+            .with_sort(SortTarget::Create, SortOrder::Ascend)
+            .with_min_create_revision(from)
+            .with_limit(i64::try_from(PAGE).unwrap_or(i64::MAX));
         let mut kv = self.reader.kv();
-        let reading = kv.get(keys.all_finished(), Some(oldest));
-        let response = call("listing finished episodes", self.reader.limit, reading).await?;
+        let reading = kv.get(self.reader.keys.all_finished(), Some(oldest));
+        let mut response = call("listing finished episodes", self.reader.limit, reading).await?;
         let total = u64::try_from(response.count()).unwrap_or_default();
-        let excess = total.saturating_sub(self.config.max_finished);
-        let now = Timestamp::now();
-        let mut deletions = vec![];
-        let mut swept = 0;
-        for (position, pair) in response.kvs().iter().enumerate() {
-            let Some((tenant, id)) = keys.parse_finished(pair.key()) else {
-                continue;
-            };
-            let finished = codec::decode_finished(pair.value())?;
-            let age = now.duration_since(finished.finished_at);
-            let is_old = !age.is_negative() && age.unsigned_abs() >= self.config.retention();
-            if !is_old && position as u64 >= excess {
-                break;
-            }
-            let whole = Some(DeleteOptions::new().with_prefix());
-            deletions.push(TxnOp::delete(keys.episode(&tenant, &id), whole));
-            deletions.push(TxnOp::delete(pair.key(), None));
-            if let Some(request) = &finished.request {
-                deletions.push(TxnOp::delete(keys.request(&tenant, request), None));
-            }
-            swept += 1;
-        }
-        if swept > 0 {
-            let deleting = kv.txn(Txn::new().and_then(deletions));
-            call("deleting finished episodes", self.reader.limit, deleting).await?;
-            tracing::debug!(swept, total, "finished episodes were deleted");
-        }
-        Ok(swept)
+        Ok((total, response.take_kvs()))
     }
+
+    /// Deletes an episode, unless something became known of it meanwhile.
+    fn deletion(&self, pair: &KeyValue, finished: &Finished) -> Option<Write> {
+        let keys = &self.reader.keys;
+        let (tenant, id) = keys.parse_finished(pair.key())?;
+        let key = keys.finished(&tenant, &id);
+        let mut write = Write::default()
+            .unchanged(&key, pair.mod_revision())
+            .delete_all(keys.episode(&tenant, &id))
+            .delete(key);
+        if let Some(request) = &finished.request {
+            write = write.delete(keys.request(&tenant, request));
+        }
+        Some(write)
+    }
+
+    /// Returns how many were deleted.
+    async fn delete(&self, seat: &Seat, deletions: Vec<Write>) -> Result<usize, CoreError> {
+        let mut deletions = deletions.into_iter();
+        let mut deleted = 0;
+        loop {
+            let some = deletions.by_ref().take(SWEPT_AT_ONCE);
+            let some = some.map(|write| self.submitter.submit(seat, write, Full::Wait));
+            let outcomes = join_all(some).await;
+            if outcomes.is_empty() {
+                return Ok(deleted);
+            }
+            for outcome in outcomes {
+                if let Outcome::Written(_) = outcome? {
+                    deleted += 1;
+                }
+            }
+        }
+    }
+}
+
+/// What is kept, and for how long.
+struct Rule {
+    now: Timestamp,
+    retention: Duration,
+    /// How many there are too many.
+    excess: u64,
+    /// Whether they have to be moved first.
+    is_moving: bool,
+}
+
+/// What becomes of a finished episode.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Delete,
+    Keep,
+    /// This one and all that ended later.
+    KeepAllFromHere,
+}
+
+impl Rule {
+    /// What becomes of the one at `position`, counted from the oldest.
+    fn verdict(&self, finished: &Finished, position: u64) -> Verdict {
+        let age = self.now.duration_since(finished.finished_at);
+        let is_old = !age.is_negative() && age.unsigned_abs() >= self.retention;
+        if !is_old && position >= self.excess {
+            Verdict::KeepAllFromHere
+        } else if self.is_moving && !finished.is_moved {
+            // Nowhere else is it: the journal's bound on bytes refuses new ones first.
+            Verdict::Keep
+        } else {
+            Verdict::Delete
+        }
+    }
+}
+
+/// Whether it is this coordinator's turn to sweep and move.
+pub(super) fn is_sweeper(membership: &watch::Receiver<Membership>) -> bool {
+    let membership = membership.borrow();
+    is_heir(membership.me.as_ref(), &membership.living)
 }
 
 fn is_heir(me: Option<&CoordinatorId>, living: &Arc<BTreeSet<CoordinatorId>>) -> bool {
     me.is_some() && adoption::heir(SWEEPING, living.iter()) == me
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_moved_is_never_deleted() {
+        let now = Timestamp::now();
+        let ended = |seconds_ago, is_moved| Finished {
+            finished_at: now.checked_sub(Duration::from_secs(seconds_ago)).unwrap(),
+            request: None,
+            is_moved,
+        };
+        let rule = |is_moving| Rule {
+            now,
+            retention: Duration::from_secs(60),
+            excess: 2,
+            is_moving,
+        };
+        for (seconds_ago, position, without, unmoved, moved) in [
+            // Old.
+            (61, 5, Verdict::Delete, Verdict::Keep, Verdict::Delete),
+            // Too many.
+            (1, 1, Verdict::Delete, Verdict::Keep, Verdict::Delete),
+            // Neither.
+            (
+                1,
+                2,
+                Verdict::KeepAllFromHere,
+                Verdict::KeepAllFromHere,
+                Verdict::KeepAllFromHere,
+            ),
+        ] {
+            let verdict = |is_moving, is_moved| {
+                rule(is_moving).verdict(&ended(seconds_ago, is_moved), position)
+            };
+            assert_eq!(verdict(false, false), without);
+            assert_eq!(verdict(true, false), unmoved);
+            assert_eq!(verdict(true, true), moved);
+        }
+    }
 }

@@ -12,4 +12,5 @@ mod conformance;
 mod faults;
 mod journal;
 mod journal_faults;
+mod journal_moving;
 mod support;

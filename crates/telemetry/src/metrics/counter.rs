@@ -41,6 +41,12 @@ declare! {
             "Writes of the durable journal; many share a transaction.";
         JournalWriteFailures => "maestro_journal_write_failures_total",
             "Writes that the journal refused, by reason.";
+        TrajectoriesStored => "maestro_trajectories_stored_total",
+            "Finished episodes that were written to the store of trajectories, repetitions included.";
+        TrajectoryFailures => "maestro_trajectory_failures_total",
+            "What the store of trajectories could not take or do, by reason.";
+        TrajectoryFilesDeleted => "maestro_trajectory_files_deleted_total",
+            "Files of the store of trajectories that were deleted, by reason: merged or expired.";
     }
 }
 

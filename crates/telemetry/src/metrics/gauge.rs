@@ -25,6 +25,10 @@ declare! {
             "Time since the registry last confirmed the snapshot in use.";
         JournalBytes => "maestro_journal_store_bytes",
             "Data in use in the etcd of the durable journal.";
+        JournalFinished => "maestro_journal_finished_episodes",
+            "Finished episodes in the durable journal, as the coordinator that deletes them sees it.";
+        TrajectoriesWaiting => "maestro_trajectories_waiting_seconds",
+            "Time for which finished episodes have been waiting for the store of trajectories; 0 while none wait.";
         ActionSetPairs => "maestro_action_set_pairs",
             "Pairs of expert and skill that can be chosen now.";
         PolicyEmbeddings => "maestro_policy_cached_embeddings",

@@ -99,6 +99,9 @@ impl World {
         if let Written::Failed(error) = &written {
             tracing::error!(episode = %spec.id, %error, "the end could not be written to the journal");
         }
+        if matches!(written, Written::Done) && self.journals.shared(spec).is_none() {
+            self.journals.keep(&spec.tenant, &spec.id).await;
+        }
         written
     }
 

@@ -117,7 +117,11 @@ impl EpisodeApi {
         } else if let Some(durable) = &self.world.journals.durable
             && self.world.journals.memory.get(&tenant, id).await.is_err()
         {
-            durable.request_cancel(&tenant, id, reason).await?;
+            match durable.request_cancel(&tenant, id, reason).await {
+                // It may have ended and left the journal: its events say.
+                Ok(()) | Err(CoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let events = self.watching.events(tenant, id.clone(), Cursor::default());
         let mut events = Box::pin(events.await?);

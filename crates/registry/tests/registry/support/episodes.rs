@@ -16,9 +16,9 @@ use maestro_core::{
 use maestro_registry::{EtcdJournal, JournalConfig};
 use maestro_store::{ObjectBlobs, StoreConfig};
 
-/// A time that survives the way through the journal as it is.
+/// A time that survives the way through the journal and the store of trajectories as it is.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
+    Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap()
 }
 
 pub(crate) fn spec(question: &str, request: Option<&str>) -> EpisodeSpec {
