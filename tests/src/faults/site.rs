@@ -181,10 +181,15 @@ impl Site {
     }
 
     fn revive(&mut self, component: Component) -> Result<(), SandboxError> {
-        if self.down.remove(&component) {
-            self.start(component)?;
+        if !self.down.remove(&component) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(process) = self.processes.get_mut(&component)
+            && !process.has_ended()?
+        {
+            process.kill()?;
+        }
+        self.start(component)
     }
 
     /// Begins a fault.
@@ -194,6 +199,11 @@ impl Site {
     pub(super) fn begin(&mut self, fault: Fault) -> Result<(), SandboxError> {
         match fault {
             Fault::Killed(victim) => self.kill(victim),
+            Fault::Restarted(victim) => {
+                self.signal(victim, Signal::SIGTERM)?;
+                self.down.insert(victim);
+                Ok(())
+            }
             Fault::Paused(victim) => self.signal(victim, Signal::SIGSTOP),
             Fault::LinkDown(victim) => self.network.set_link(victim, false),
             Fault::OneWay(victim, way) => self.network.drop_packets(victim, Some(way), 100),
@@ -217,7 +227,7 @@ impl Site {
     /// Where that cannot be done: the run is of no use then.
     pub(super) fn end(&mut self, fault: Fault) -> Result<(), SandboxError> {
         match fault {
-            Fault::Killed(victim) => self.revive(victim),
+            Fault::Killed(victim) | Fault::Restarted(victim) => self.revive(victim),
             Fault::Paused(victim) => self.signal(victim, Signal::SIGCONT),
             Fault::LinkDown(victim) => self.network.set_link(victim, true),
             Fault::OneWay(victim, _) | Fault::Lossy(victim, _) => self.network.let_pass(victim),
