@@ -290,17 +290,8 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // Stopped ones do not end before they are killed; disks are busy until then.
-        let ids: Vec<u32> = self.processes.values().map(Process::id).collect();
         self.processes.clear();
-        for id in ids {
-            // libfaketime leaves them behind when its process is killed.
-            for name in [
-                format!("faketime_shm_{id}"),
-                format!("sem.faketime_sem_{id}"),
-            ] {
-                let _absent = fs::remove_file(Path::new("/dev/shm").join(name));
-            }
-        }
+        sweep_clocks();
         self.mounts
             .0
             .drain(..)
@@ -340,6 +331,20 @@ fn clock_library() -> Result<PathBuf, SandboxError> {
 /// libfaketime reads the file anew every second.
 fn set_clock(path: &Path, seconds: i32) -> Result<(), SandboxError> {
     fs::write(path, format!("{seconds:+}\n")).map_err(io_error(path.display().to_string()))
+}
+
+/// Removes what libfaketime leaves behind of processes that were killed.
+fn sweep_clocks() {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let id = ["faketime_shm_", "sem.faketime_sem_"]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix));
+        if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // Another run may have been quicker.
+            let _absent = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Unmounts and removes what runs left behind whose process is gone.
