@@ -115,6 +115,8 @@ pub enum Disk {
 pub enum Fault {
     /// SIGKILL; started again at the end.
     Killed(Component),
+    /// SIGTERM, so that it drains; started again at the end, and killed before where it still runs.
+    Restarted(Component),
     /// SIGSTOP; SIGCONT at the end.
     Paused(Component),
     /// No packet passes.
@@ -136,7 +138,7 @@ pub enum Fault {
 }
 
 /// How many kinds of fault there are.
-pub const KINDS: usize = 10;
+pub const KINDS: usize = 11;
 
 impl Fault {
     /// Its kind, counted from 0.
@@ -152,6 +154,7 @@ impl Fault {
             Self::DiskFull(_) => 7,
             Self::Slow(..) => 8,
             Self::LeaderMoved => 9,
+            Self::Restarted(_) => 10,
         }
     }
 
@@ -159,6 +162,7 @@ impl Fault {
     pub fn victim(&self) -> Option<Component> {
         match *self {
             Self::Killed(victim)
+            | Self::Restarted(victim)
             | Self::Paused(victim)
             | Self::LinkDown(victim)
             | Self::OneWay(victim, _)
@@ -331,7 +335,8 @@ fn fault(kind: usize, random: &mut StdRng) -> Fault {
             _ => Disk::Blobs,
         }),
         8 => Fault::Slow(victim(random, |_| true), random.random_range(32..=512)),
-        _ => Fault::LeaderMoved,
+        9 => Fault::LeaderMoved,
+        _ => Fault::Restarted(victim(random, |one| !one.is_etcd())),
     }
 }
 

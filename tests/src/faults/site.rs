@@ -181,10 +181,15 @@ impl Site {
     }
 
     fn revive(&mut self, component: Component) -> Result<(), SandboxError> {
-        if self.down.remove(&component) {
-            self.start(component)?;
+        if !self.down.remove(&component) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(process) = self.processes.get_mut(&component)
+            && !process.has_ended()?
+        {
+            process.kill()?;
+        }
+        self.start(component)
     }
 
     /// Begins a fault.
@@ -194,6 +199,11 @@ impl Site {
     pub(super) fn begin(&mut self, fault: Fault) -> Result<(), SandboxError> {
         match fault {
             Fault::Killed(victim) => self.kill(victim),
+            Fault::Restarted(victim) => {
+                self.signal(victim, Signal::SIGTERM)?;
+                self.down.insert(victim);
+                Ok(())
+            }
             Fault::Paused(victim) => self.signal(victim, Signal::SIGSTOP),
             Fault::LinkDown(victim) => self.network.set_link(victim, false),
             Fault::OneWay(victim, way) => self.network.drop_packets(victim, Some(way), 100),
@@ -217,7 +227,7 @@ impl Site {
     /// Where that cannot be done: the run is of no use then.
     pub(super) fn end(&mut self, fault: Fault) -> Result<(), SandboxError> {
         match fault {
-            Fault::Killed(victim) => self.revive(victim),
+            Fault::Killed(victim) | Fault::Restarted(victim) => self.revive(victim),
             Fault::Paused(victim) => self.signal(victim, Signal::SIGCONT),
             Fault::LinkDown(victim) => self.network.set_link(victim, true),
             Fault::OneWay(victim, _) | Fault::Lossy(victim, _) => self.network.let_pass(victim),
@@ -280,17 +290,8 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // Stopped ones do not end before they are killed; disks are busy until then.
-        let ids: Vec<u32> = self.processes.values().map(Process::id).collect();
         self.processes.clear();
-        for id in ids {
-            // libfaketime leaves them behind when its process is killed.
-            for name in [
-                format!("faketime_shm_{id}"),
-                format!("sem.faketime_sem_{id}"),
-            ] {
-                let _absent = fs::remove_file(Path::new("/dev/shm").join(name));
-            }
-        }
+        sweep_clocks();
         self.mounts
             .0
             .drain(..)
@@ -330,6 +331,20 @@ fn clock_library() -> Result<PathBuf, SandboxError> {
 /// libfaketime reads the file anew every second.
 fn set_clock(path: &Path, seconds: i32) -> Result<(), SandboxError> {
     fs::write(path, format!("{seconds:+}\n")).map_err(io_error(path.display().to_string()))
+}
+
+/// Removes what libfaketime leaves behind of processes that were killed.
+fn sweep_clocks() {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let id = ["faketime_shm_", "sem.faketime_sem_"]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix));
+        if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // Another run may have been quicker.
+            let _absent = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Unmounts and removes what runs left behind whose process is gone.

@@ -203,7 +203,7 @@ impl ExpertRouter {
             let ticket = lease.ticket();
             let verdict = if call.hedge {
                 let percent = self.config.hedge_percent;
-                hedge::call(&expert, lease, &tried, &message, left, percent).await
+                Box::pin(hedge::call(&expert, lease, &tried, &message, left, percent)).await
             } else {
                 lease.call(message.clone(), left).await
             };
