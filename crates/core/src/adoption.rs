@@ -32,6 +32,14 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// How long after `now` it will have been over for `time`: until then what else hung on leases
+    /// may not be back.
+    pub fn over_for(&self, time: Duration, now: Timestamp) -> Duration {
+        let over = self.from.checked_add(self.length.saturating_add(time));
+        let left = over.unwrap_or(now).duration_since(now);
+        Duration::try_from(left).unwrap_or_default()
+    }
+
     /// How much of it an episode that last went on at `progress` stood still for.
     pub fn after(&self, progress: Timestamp) -> Duration {
         let until = self.from.checked_add(self.length).unwrap_or(Timestamp::MAX);
@@ -85,6 +93,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ports::Membership;
+
+    #[test]
+    fn an_episode_stood_still_from_its_last_progress_until_the_end_of_the_outage() {
+        let at = |s: i64| Timestamp::from_second(s).unwrap();
+        let outage = Outage {
+            from: at(100),
+            length: Duration::from_secs(60),
+        };
+        let stood = [50, 100, 130, 160, 200].map(|s| outage.after(at(s)).as_secs());
+        assert_eq!(stood, [60, 60, 30, 0, 0]);
+        let settling = [150, 160, 161, 170].map(|s| outage.over_for(Duration::from_secs(2), at(s)));
+        assert_eq!(settling.map(|left| left.as_secs()), [12, 2, 1, 0]);
+        let mut members = Membership {
+            outage: Some(outage),
+            ..Membership::default()
+        };
+        assert_eq!(members.outage_at(at(500)), Some(outage));
+        members.away_since = Some(at(490));
+        let lasting = members.outage_at(at(500)).unwrap();
+        assert_eq!((lasting.from, lasting.length.as_secs()), (at(490), 10));
+    }
 
     fn coordinator(number: u8) -> CoordinatorId {
         CoordinatorId::new(format!("c{number}")).unwrap()

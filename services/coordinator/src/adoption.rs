@@ -28,6 +28,8 @@ use crate::{
 const SEARCH: Duration = Duration::from_secs(5);
 /// The same, where some were left over.
 const SEARCH_AGAIN: Duration = Duration::from_secs(1);
+/// How long after an outage of the journal nothing is adopted.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Longest wait for another episode to end, where as many run as may.
 const PERMIT: Duration = Duration::from_secs(2);
 /// Adoptions under way at once; their writes share transactions.
@@ -65,7 +67,10 @@ impl Adopter {
             };
             self.leave_what_is_lost();
             let mut wait = SEARCH;
-            if let Some(me) = me {
+            let settling = self.settling();
+            if !settling.is_zero() {
+                wait = settling;
+            } else if let Some(me) = me {
                 match self.journal.unfinished().await {
                     Ok(unfinished) => {
                         let runs_here =
@@ -185,9 +190,24 @@ impl Adopter {
         Ok(())
     }
 
+    /// How long to wait yet after the journal was away: experts' leases ended meanwhile too, and what
+    /// is adopted before they are back finds none.
+    fn settling(&self) -> Duration {
+        let members = self.journal.membership();
+        let members = members.borrow();
+        if members.away_since.is_some() {
+            return SEARCH_AGAIN;
+        }
+        let outage = members.outage;
+        outage.map_or(Duration::ZERO, |outage| {
+            outage.over_for(SETTLE, Timestamp::now()).min(SETTLE)
+        })
+    }
+
     /// How long an adopted episode stood still for, because the journal was away.
     fn stood_still(&self, standing: &Standing) -> Duration {
-        let outage = self.journal.membership().borrow().outage;
+        let members = self.journal.membership();
+        let outage = members.borrow().outage_at(Timestamp::now());
         let stood = outage.map(|outage| outage.after(standing.last_progress()));
         stood.unwrap_or_default().min(self.max_suspend)
     }

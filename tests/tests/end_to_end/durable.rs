@@ -63,6 +63,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// What a watcher saw: `accepted`, `decided 0`, `finished 0`, …, `ended`; and the end itself.
+#[derive(Debug)]
 struct Watched {
     seen: Vec<String>,
     ended: v1::Episode,
@@ -487,7 +488,7 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
 
     cluster.etcd.signal(Signal::SIGCONT).unwrap();
     let watched = watch(vec![cluster.endpoint()], durable).await;
-    assert!(complete(&watched.seen), "{:?}", watched.seen);
+    assert!(complete(&watched.seen), "{watched:?}");
     assert_eq!(answer(&watched.ended).as_deref(), Some("yes"));
     assert!(
         !cluster

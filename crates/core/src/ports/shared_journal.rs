@@ -26,10 +26,22 @@ pub struct Membership {
     pub me: Option<CoordinatorId>,
     /// Everybody, this process included.
     pub living: Arc<BTreeSet<CoordinatorId>>,
-    /// Whether this process cannot reach the journal, for longer than its lease bears.
-    pub is_away: bool,
+    /// Since when this process cannot reach the journal, where that is longer than its lease bears.
+    pub away_since: Option<Timestamp>,
     /// The last time that this process could not reach the journal for longer than a lease bears.
     pub outage: Option<Outage>,
+}
+
+impl Membership {
+    /// The outage that lasts at `now`, else the last one. One that lasts may be over for others, and
+    /// for other connections of this process.
+    pub fn outage_at(&self, now: Timestamp) -> Option<Outage> {
+        let lasting = self.away_since.map(|from| Outage {
+            from,
+            length: now.duration_since(from).try_into().unwrap_or_default(),
+        });
+        lasting.or(self.outage)
+    }
 }
 
 /// An episode as it stands in the journal.

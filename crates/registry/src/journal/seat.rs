@@ -64,10 +64,7 @@ impl SeatKeeper {
                 self.leave();
             }
             tracing::warn!(%error, "the coordinator's lease is interrupted");
-            if self.silence() > self.config.lease_ttl() {
-                self.membership
-                    .send_modify(|membership| membership.is_away = true);
-            }
+            self.note_silence();
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = time::sleep(backoff.next()) => {}
@@ -91,6 +88,16 @@ impl SeatKeeper {
         self.config.request_timeout().min(self.beat())
     }
 
+    /// Tells since when etcd is away, where that is longer than the lease bears.
+    fn note_silence(&self) {
+        let silence = self.silence();
+        if silence > self.config.lease_ttl() {
+            let from = Timestamp::now().checked_sub(silence).ok();
+            self.membership
+                .send_modify(|membership| membership.away_since = membership.away_since.or(from));
+        }
+    }
+
     fn silence(&self) -> Duration {
         self.heard.map_or(Duration::ZERO, |heard| heard.elapsed())
     }
@@ -100,7 +107,7 @@ impl SeatKeeper {
         let silence = self.silence();
         self.heard = Some(time::Instant::now());
         self.membership
-            .send_modify(|membership| membership.is_away = false);
+            .send_modify(|membership| membership.away_since = None);
         if silence <= self.config.lease_ttl() {
             return;
         }

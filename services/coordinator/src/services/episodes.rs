@@ -190,7 +190,7 @@ async fn start(
 /// Why a new durable episode is refused while the journal is away, where the settings want that.
 fn refusal(world: &World, spec: &EpisodeSpec) -> Option<CoreError> {
     let journal = world.journals.shared(spec)?;
-    let is_away = journal.membership().borrow().is_away;
+    let is_away = journal.membership().borrow().away_since.is_some();
     let refuses = world.config.durable_while_away == WhileAway::Refuse;
     (is_away && refuses).then(|| CoreError::Unavailable {
         what: "journal",
