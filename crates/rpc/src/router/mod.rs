@@ -7,7 +7,7 @@
 //! **Repeating.** A call is sent to another instance only where the first surely has not begun it:
 //! no connection, or the instance turned it away.
 //!
-//! Where the skill allows it, a slow call is made a second time all the same ([`hedge`]).
+//! Where the skill allows it, a slow call is made a second time all the same.
 //!
 //! **Waiting.** Where all permits are out, a call waits at most [`RouterConfig::max_wait_ms`], in
 //! a line of at most [`RouterConfig::max_waiting`]; then it fails as overloaded.
