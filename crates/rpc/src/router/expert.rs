@@ -105,8 +105,8 @@ impl Expert {
         departed
     }
 
-    /// Takes a permit at an instance that is not in `tried`, at `first` if that can be, waiting until `wait_until` and at
-    /// most `left` where all are out.
+    /// Takes a permit at an instance that is not in `tried`, at `first` if that can be, waiting until
+    /// `wait_until` and at most `left` where all are out.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         tried: &[Ticket],

@@ -1,7 +1,8 @@
 //! The port [`Experts`] over every serving instance in the registry.
 //!
 //! A call goes to the least loaded instance ([`maestro_core::routing`]) whose breaker is closed
-//! and which has a permit free; calls of one run go to one instance while that is so. Loads travel on replies. What a router knows of an instance goes
+//! and which has a permit free; calls of one run go to one instance while that is so.
+//! Loads travel on replies. What a router knows of an instance goes
 //! when the instance leaves the registry.
 //!
 //! **Repeating.** A call is sent to another instance only where the first surely has not begun it:
