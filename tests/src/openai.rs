@@ -2,7 +2,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +32,7 @@ struct ChatState {
     keys: Mutex<Vec<String>>,
     delay_ms: AtomicU64,
     spread_ms: AtomicU64,
+    forgets: AtomicBool,
     calls: AtomicUsize,
     finished: AtomicUsize,
 }
@@ -74,6 +75,7 @@ impl ChatServer {
             keys: Mutex::default(),
             delay_ms: AtomicU64::new(0),
             spread_ms: AtomicU64::new(0),
+            forgets: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
         });
@@ -108,6 +110,11 @@ impl ChatServer {
     pub fn set_spread(&self, spread: Duration) {
         let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         self.state.spread_ms.store(millis, Ordering::SeqCst);
+    }
+
+    /// From now on keeps nothing of what it is sent: for long loads.
+    pub fn forget(&self) {
+        self.state.forgets.store(true, Ordering::SeqCst);
     }
 
     /// Idempotency keys of the requests so far, in the order in which they came; empty for one
@@ -151,22 +158,27 @@ async fn complete(
     Json(body): Json<Value>,
 ) -> Json<Value> {
     state.calls.fetch_add(1, Ordering::SeqCst);
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
-    state
-        .keys
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(key.unwrap_or_default().to_owned());
+    let keeps = !state.forgets.load(Ordering::SeqCst);
+    if keeps {
+        let key = headers
+            .get("idempotency-key")
+            .and_then(|key| key.to_str().ok());
+        state
+            .keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(key.unwrap_or_default().to_owned());
+    }
     let spread = state.spread_ms.load(Ordering::SeqCst);
     let delay = state.delay_ms.load(Ordering::SeqCst) + rand::rng().random_range(0..=spread);
     let answer = (state.answer)(&body);
-    state
-        .requests
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(body);
+    if keeps {
+        state
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(body);
+    }
     tokio::time::sleep(Duration::from_millis(delay)).await;
     state.finished.fetch_add(1, Ordering::SeqCst);
     Json(json!({

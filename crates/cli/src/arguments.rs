@@ -369,6 +369,11 @@ pub enum Bench {
     /// What Maestro itself adds to a step: separate processes over loopback, an expert that
     /// answers at once, every question distinct. Needs etcd.
     Overhead(Overhead),
+    /// What journalling adds to a step, and what it leaves of the throughput: ephemeral and durable
+    /// episodes in turn, on one and on three members of etcd.
+    Journal(Journal),
+    /// What is left of the throughput when more episodes are offered than can be answered.
+    Overload(Overload),
     /// The expert of `overhead`, in a process of its own.
     #[command(hide = true)]
     InstantExpert {
@@ -376,6 +381,40 @@ pub enum Bench {
         #[arg(long, value_delimiter = ',')]
         etcd: Vec<String>,
     },
+}
+
+/// `maestro bench journal`.
+#[derive(Debug, Args)]
+pub struct Journal {
+    /// Episodes a second to offer while a step's time is measured (open loop).
+    #[arg(long, default_value_t = 100)]
+    pub rate: u32,
+    /// Episodes at once while the throughput is measured (closed loop).
+    #[arg(long, default_value_t = 128)]
+    pub at_once: u32,
+    /// How long each measurement takes, in seconds.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u32,
+    /// How often each is made, in turn; the median counts.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maestro bench overload`.
+#[derive(Debug, Args)]
+pub struct Overload {
+    /// How long each load lasts, in seconds.
+    #[arg(long, default_value_t = 15)]
+    pub seconds: u32,
+    /// Ask for durable episodes, which are journalled in etcd.
+    #[arg(long)]
+    pub durable: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `maestro bench overhead`.

@@ -36,6 +36,9 @@ pub(super) fn arguments(member: Component, folder: &Path) -> Vec<String> {
         ("--initial-advertise-peer-urls", peer_url(member)),
         ("--initial-cluster", cluster.join(",")),
         ("--initial-cluster-token", "maestro-faults".to_owned()),
+        // As the chart has it.
+        ("--auto-compaction-mode", "periodic".to_owned()),
+        ("--auto-compaction-retention", "5m".to_owned()),
     ];
     let parts = pairs
         .into_iter()
@@ -96,11 +99,60 @@ struct Status {
     header: Header,
     #[serde(default)]
     leader: u64,
+    #[serde(default, rename = "dbSize")]
+    size: u64,
+    #[serde(default, rename = "dbSizeInUse")]
+    in_use: u64,
 }
 
 #[derive(Deserialize)]
 struct Header {
     member_id: u64,
+}
+
+/// Bytes of the database and bytes of it in use, of the member with the largest.
+///
+/// # Errors
+/// `etcdctl`'s.
+pub(super) fn size(network: &Network) -> Result<(u64, u64), SandboxError> {
+    let arguments = ["endpoint", "status", "--write-out=json"];
+    let printed = succeeded(
+        etcdctl(network, &endpoints(), &arguments)?,
+        "endpoint status",
+    )?;
+    let members: Vec<Member> = read(&printed)?;
+    let sizes = members
+        .iter()
+        .map(|one| (one.status.size, one.status.in_use));
+    Ok(sizes.max().unwrap_or_default())
+}
+
+/// How many keys there are under a prefix.
+///
+/// # Errors
+/// `etcdctl`'s.
+pub(super) fn count(network: &Network, prefix: &str) -> Result<u64, SandboxError> {
+    #[derive(Deserialize)]
+    struct Counted {
+        #[serde(default)]
+        count: u64,
+    }
+    let arguments = [
+        "get",
+        prefix,
+        "--prefix",
+        "--count-only",
+        "--write-out=json",
+    ];
+    let printed = succeeded(etcdctl(network, &endpoints(), &arguments)?, "get")?;
+    read(&printed).map(|counted: Counted| counted.count)
+}
+
+fn read<T: serde::de::DeserializeOwned>(printed: &[u8]) -> Result<T, SandboxError> {
+    serde_json::from_slice(printed).map_err(|error| SandboxError::Command {
+        command: "etcdctl".to_owned(),
+        said: error.to_string(),
+    })
 }
 
 /// Who leads, and the others' ids.

@@ -11,6 +11,7 @@ pub mod check;
 pub mod evidence;
 pub mod journal;
 pub mod plan;
+pub mod trials;
 
 mod clients;
 mod etcd;
@@ -18,6 +19,7 @@ mod network;
 mod run;
 mod settings;
 mod site;
+mod stage;
 mod tasks;
 
 pub use run::{Report, run};

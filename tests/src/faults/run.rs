@@ -2,16 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use maestro_core::ports::{PutMode, Registry};
 use maestro_proto::v1;
-use maestro_registry::{EtcdConfig, EtcdRegistry};
-use tokio::{runtime::Runtime, task::JoinHandle};
 
 use super::{
     check::{Violation, check, termination},
@@ -19,25 +14,19 @@ use super::{
     etcd,
     evidence::{Call, Evidence, JournalDump, LeaseEnd, Living},
     journal,
-    network::CLIENTS,
     plan::{Component, Fault, Plan},
     settings::url,
-    site::Site,
-    tasks::{self, EXPERTS, PRICE_MICRO_USD, SKILLS},
+    site::Disks,
+    stage::{BEAT, Stage},
+    tasks::{EXPERTS, PRICE_MICRO_USD},
 };
-use crate::{
-    openai::ChatServer,
-    process::{SandboxError, io_error},
-};
+use crate::{openai::ChatServer, process::SandboxError};
 
-/// Until everything serves.
-const START_LIMIT: Duration = Duration::from_secs(90);
 /// Until nothing runs any more and all leases are right, once clients are done.
 const QUIET_LIMIT: Duration = Duration::from_secs(45);
 /// How long keys may outlive their process: the lease (3 s), the half second in which etcd looks
 /// for ended ones, and as much for the machine.
 const LEASE_LIMIT: Duration = Duration::from_secs(6);
-const BEAT: Duration = Duration::from_millis(100);
 
 /// What came of a run.
 pub struct Report {
@@ -108,29 +97,19 @@ impl Report {
 /// Where the sandbox itself fails: what it needs is not there, or Maestro does not start.
 pub fn run(seed: u64, duration: Duration) -> Result<Report, SandboxError> {
     let plan = Plan::new(seed, duration);
-    let site = Site::new(&plan)?;
-    let door = site.network.door()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        // A thread that stays outside connects to nothing of the run, which then fails.
-        .on_thread_start(move || drop(door.enter()))
-        .build()
-        .map_err(io_error("a runtime"))?;
+    let mut stage = Stage::new(&plan, Disks::Small)?;
+    let model = stage.start(plan.load.answer_ms)?;
     let mut run = Run {
         plan,
-        site,
-        runtime,
+        stage,
         left_out: Vec::new(),
     };
-    let model = run.start()?;
     let evidence = run.carry_out(&model)?;
     let violations = check(&evidence);
     let Run {
         plan,
-        site,
+        stage: Stage { site, runtime },
         left_out,
-        runtime,
     } = run;
     drop(model);
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -146,66 +125,20 @@ pub fn run(seed: u64, duration: Duration) -> Result<Report, SandboxError> {
 
 struct Run {
     plan: Plan,
-    site: Site,
-    runtime: Runtime,
+    stage: Stage,
     left_out: Vec<String>,
 }
 
 impl Run {
-    /// Waits for a task while looking after the processes.
-    fn wait<T>(
-        &mut self,
-        what: &str,
-        task: JoinHandle<T>,
-        limit: Duration,
-    ) -> Result<T, SandboxError> {
-        let until = Instant::now() + limit;
-        while !task.is_finished() {
-            if Instant::now() > until {
-                return Err(SandboxError::Timeout(what.to_owned()));
-            }
-            self.site.attend()?;
-            std::thread::sleep(BEAT);
-        }
-        let finished = self.runtime.block_on(task);
-        finished.map_err(|error| SandboxError::Timeout(format!("{what}: {error}")))
-    }
-
-    /// Starts etcd, the model and Maestro, and waits until every pair can be chosen.
-    fn start(&mut self) -> Result<ChatServer, SandboxError> {
-        for component in Component::those(Component::is_etcd) {
-            self.site.start(component)?;
-        }
-        let until = Instant::now() + START_LIMIT;
-        while !etcd::serves(&self.site.network) {
-            if Instant::now() > until {
-                return Err(SandboxError::Timeout("three members of etcd".to_owned()));
-            }
-        }
-        for component in Component::those(|one| !one.is_etcd()) {
-            self.site.start(component)?;
-        }
-        let address = SocketAddr::from((CLIENTS, 8000));
-        let serving = self
-            .runtime
-            .spawn(ChatServer::listening(address, tasks::answer));
-        let model = self.wait("the model", serving, START_LIMIT)??;
-        let (shortest, longest) = self.plan.load.answer_ms;
-        model.set_delay(Duration::from_millis(shortest));
-        model.set_spread(Duration::from_millis(longest - shortest));
-        let ready = self.runtime.spawn(ready(model.base_url()));
-        self.wait("every pair and every coordinator", ready, START_LIMIT)??;
-        Ok(model)
-    }
-
     fn carry_out(&mut self, model: &ChatServer) -> Result<Evidence, SandboxError> {
-        let coordinators = self.coordinators()?;
+        let coordinators = self.stage.coordinators()?;
         let clients = self
+            .stage
             .runtime
             .spawn(clients::all(self.plan.clone(), coordinators.clone()));
         self.faults()?;
         let limit = self.plan.duration + RECOVERY + Duration::from_secs(30);
-        let clients = self.wait("the clients", clients, limit)?;
+        let clients = self.stage.wait("the clients", clients, limit)?;
         let mut evidence = Evidence {
             clients,
             living: living(|_| true),
@@ -217,17 +150,15 @@ impl Run {
         let ids: BTreeSet<String> = evidence.journal.episodes.keys().cloned().collect();
         let ids: Vec<String> = ids.into_iter().collect();
         let reader = coordinators.clone();
-        let reading = self.runtime.spawn(async move { reader.read(&ids).await });
-        evidence.reads = self.wait("the episodes", reading, RECOVERY)?;
+        let reading = self
+            .stage
+            .runtime
+            .spawn(async move { reader.read(&ids).await });
+        evidence.reads = self.stage.wait("the episodes", reading, RECOVERY)?;
         evidence.calls = model.keys().into_iter().map(|key| Call { key }).collect();
         evidence.leases = self.leases()?;
-        evidence.panics = self.site.panics();
+        evidence.panics = self.stage.site.panics();
         Ok(evidence)
-    }
-
-    fn coordinators(&self) -> Result<Coordinators, SandboxError> {
-        let _inside = self.runtime.enter();
-        Coordinators::new().map_err(|error| SandboxError::Timeout(error.to_string()))
     }
 
     /// Begins and ends each fault when it is due.
@@ -248,17 +179,17 @@ impl Run {
         let started = Instant::now();
         for (at, begins, number) in due {
             while started.elapsed() < at {
-                self.site.attend()?;
+                self.stage.site.attend()?;
                 std::thread::sleep(BEAT.min(at.saturating_sub(started.elapsed())));
             }
             let fault = faults[number];
             if begins {
-                match self.site.begin(fault) {
+                match self.stage.site.begin(fault) {
                     Ok(()) => begun[number] = true,
                     Err(error) => self.left_out.push(format!("{fault:?}: {error}")),
                 }
             } else if begun[number] {
-                self.site.end(fault)?;
+                self.stage.site.end(fault)?;
             }
         }
         Ok(())
@@ -273,10 +204,13 @@ impl Run {
     ) -> Result<(), SandboxError> {
         let until = Instant::now() + QUIET_LIMIT;
         loop {
-            self.site.attend()?;
+            self.stage.site.attend()?;
             let lister = coordinators.clone();
-            let listing = self.runtime.spawn(async move { lister.running().await });
-            let running = self.wait("a list of episodes", listing, RECOVERY)?;
+            let listing = self
+                .stage
+                .runtime
+                .spawn(async move { lister.running().await });
+            let running = self.stage.wait("a list of episodes", listing, RECOVERY)?;
             let dump = self.dump();
             if let (Ok(running), Ok(dump)) = (&running, &dump) {
                 evidence.running.clone_from(running);
@@ -298,7 +232,7 @@ impl Run {
     }
 
     fn dump(&self) -> Result<JournalDump, SandboxError> {
-        let printed = etcd::dump(&self.site.network, journal::PREFIX)?;
+        let printed = etcd::dump(&self.stage.site.network, journal::PREFIX)?;
         journal::read(&printed).map_err(|said| SandboxError::Command {
             command: "etcdctl get".to_owned(),
             said,
@@ -310,7 +244,7 @@ impl Run {
         let number = u8::try_from(self.plan.seed % 3).unwrap_or(0);
         let victims = [Component::Coordinator(number), Component::Expert(number)];
         for victim in victims {
-            self.site.kill(victim)?;
+            self.stage.site.kill(victim)?;
         }
         let killed = Instant::now();
         let living = living(|one| victims.contains(&one));
@@ -353,41 +287,4 @@ fn living(wanted: impl Fn(Component) -> bool) -> Living {
             .collect(),
         instances: instances.collect(),
     }
-}
-
-/// Adds the experts, and waits until all of it can be chosen and every coordinator answers.
-async fn ready(model: String) -> Result<(), SandboxError> {
-    let registry = loop {
-        match EtcdRegistry::connect(EtcdConfig::new(etcd::endpoints())).await {
-            Ok(registry) => break registry,
-            Err(_) => tokio::time::sleep(BEAT).await,
-        }
-    };
-    for name in EXPERTS {
-        let expert = tasks::expert(name, &model)?;
-        registry.put_expert(&expert, PutMode::Replace).await?;
-    }
-    let workers = Component::those(Component::is_expert).len();
-    let mut snapshots = registry.snapshots();
-    let complete = snapshots.wait_for(|snapshot: &Arc<_>| {
-        let skills = &snapshot.catalogue.skills;
-        SKILLS
-            .iter()
-            .all(|skill| skills.keys().any(|name| name.as_str() == *skill))
-            && EXPERTS.iter().all(|expert| {
-                let instances = &snapshot.instances;
-                instances
-                    .iter()
-                    .any(|(name, list)| name.as_str() == *expert && list.len() == workers)
-            })
-    });
-    complete
-        .await
-        .map_err(|_| SandboxError::Timeout("a complete registry".to_owned()))?;
-    let coordinators =
-        Coordinators::new().map_err(|error| SandboxError::Timeout(error.to_string()))?;
-    while coordinators.running().await.is_err() {
-        tokio::time::sleep(BEAT).await;
-    }
-    Ok(())
 }

@@ -13,6 +13,9 @@ pub(super) const BLOBS: &str = "blobs";
 /// Where every service listens, at an address of its own.
 const PORT: u16 = 7070;
 
+/// Where every service tells its metrics.
+pub(super) const METRICS_PORT: u16 = 9090;
+
 /// A program and its arguments.
 pub(super) struct Kept {
     pub(super) program: PathBuf,
@@ -78,8 +81,9 @@ fn settings(component: Component, folder: &Path) -> String {
         _ => String::new(),
     };
     format!(
-        "log: {{filter: 'info'}}\netcd: {{endpoints: {}}}\nblobs: {blobs}\nservice:\n  \
+        "log: {{filter: 'info'}}\nmetrics: '{}:{METRICS_PORT}'\netcd: {{endpoints: {}}}\nblobs: {blobs}\nservice:\n  \
          serve: {{listen: '{}:{PORT}'}}\n{service}",
+        component.address(),
         list(etcd::endpoints()),
         component.address(),
     )

@@ -29,6 +29,15 @@ const RESTART_AFTER: Duration = Duration::from_millis(700);
 /// What keeps the clock of a process off, under /usr/lib and the machine's folder.
 const CLOCK: &str = "faketime/libfaketimeMT.so.1";
 
+/// What etcd and the blobs are kept on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disks {
+    /// Small disks in memory, which a fault can fill.
+    Small,
+    /// The machine's, with what syncing costs there.
+    Machine,
+}
+
 /// The processes of one run. Dropping it ends them and removes what they ran in.
 pub(super) struct Site {
     processes: BTreeMap<Component, Process>,
@@ -83,7 +92,7 @@ impl Site {
     ///
     /// # Errors
     /// What could not be made: root is needed.
-    pub(super) fn new(plan: &Plan) -> Result<Self, SandboxError> {
+    pub(super) fn new(plan: &Plan, disks: Disks) -> Result<Self, SandboxError> {
         // Processes that were left behind keep their disks busy, so they go first.
         let network = Network::new()?;
         sweep();
@@ -92,10 +101,12 @@ impl Site {
             .tempdir()
             .map_err(io_error("a folder"))?;
         let mut mounts = Mounts(Vec::new());
-        for member in Component::those(Component::is_etcd) {
-            mounts.add(folder.path().join(member.to_string()), ETCD_DISK)?;
+        if disks == Disks::Small {
+            for member in Component::those(Component::is_etcd) {
+                mounts.add(folder.path().join(member.to_string()), ETCD_DISK)?;
+            }
+            mounts.add(folder.path().join(settings::BLOBS), BLOB_DISK)?;
         }
-        mounts.add(folder.path().join(settings::BLOBS), BLOB_DISK)?;
         Ok(Self {
             processes: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -173,6 +184,20 @@ impl Site {
         self.down.insert(component);
         let process = self.processes.get_mut(&component);
         process.map_or(Ok(()), Process::kill)
+    }
+
+    /// Whether a process has ended.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn has_ended(&mut self, component: Component) -> Result<bool, SandboxError> {
+        let process = self.processes.get_mut(&component);
+        process.map_or(Ok(true), Process::has_ended)
+    }
+
+    /// The id of a process that was started.
+    pub(super) fn process_id(&self, component: Component) -> Option<u32> {
+        self.processes.get(&component).map(Process::id)
     }
 
     fn signal(&self, component: Component, signal: Signal) -> Result<(), SandboxError> {

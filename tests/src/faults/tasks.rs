@@ -32,6 +32,19 @@ pub(super) struct Wish {
     pub(super) cancels_after: Option<Duration>,
 }
 
+/// The question of a number.
+pub(super) fn question(number: u32) -> String {
+    format!("Ida has {number} beads and finds one more. How many has she?")
+}
+
+/// Its answer: a skill runner calculates, the model itself only says what is to be calculated.
+pub(super) fn right_answer(number: u32, through_runner: bool) -> String {
+    match through_runner {
+        true => format!("{}", number + 1),
+        false => format!("{number} + 1"),
+    }
+}
+
 /// The wish of a client of a run.
 pub(super) fn wish(seed: u64, number: u32) -> Wish {
     let mut random = StdRng::seed_from_u64(seed.rotate_left(32) ^ u64::from(number));
@@ -55,14 +68,11 @@ pub(super) fn wish(seed: u64, number: u32) -> Wish {
         ..v1::Image::default()
     };
     let skill = SKILLS[usize::from(through_runner)];
-    let answer = match through_runner {
-        true => format!("{}", number + 1),
-        false => format!("{number} + 1"),
-    };
+    let answer = right_answer(number, through_runner);
     Wish {
         request_id: format!("s{seed}-{number}"),
         task: v1::Task {
-            question: format!("Ida has {number} beads and finds one more. How many has she?"),
+            question: question(number),
             images: if has_image { vec![image] } else { vec![] },
             budget: Some(budget),
             constraints: Some(v1::Constraints {
@@ -123,7 +133,7 @@ pub(super) fn expert(name: &str, base_url: &str) -> Result<Descriptor, maestro_c
         }),
         limits: Limits {
             timeout_ms: 8_000,
-            max_concurrency: 32,
+            max_concurrency: 256,
             ..Limits::default()
         },
         typical_latency_ms: Some(200),

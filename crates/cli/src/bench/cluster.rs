@@ -25,7 +25,7 @@ const TICKS: f64 = 100.0;
 pub(super) struct Cluster {
     /// The coordinator.
     pub(super) endpoint: Url,
-    etcd: String,
+    etcd: Vec<String>,
     processes: Vec<Process>,
     _folder: Folder,
 }
@@ -47,20 +47,22 @@ impl Drop for Folder {
 }
 
 impl Cluster {
-    pub(super) async fn start() -> Result<Self, CliError> {
+    /// Starts all of it, with so many members of etcd.
+    pub(super) async fn start(members: usize) -> Result<Self, CliError> {
         let folder = std::env::temp_dir().join(format!("maestro-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(CliError::file(&folder))?;
         let folder = Folder(folder);
         let mut processes = Vec::new();
-        let etcd = start_etcd(&folder.0, &mut processes)?;
+        let etcd = start_etcd(&folder.0, members, &mut processes)?;
         register_skill(&etcd).await?;
+        let list = etcd.join("', '");
         let binaries = binaries()?;
         let policy = start(
             "maestro-policy-worker",
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
+                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
             ),
             &mut processes,
         )?;
@@ -69,13 +71,13 @@ impl Cluster {
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
+                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
                  service: {{library: none}}\n"
             ),
             &mut processes,
         )?;
         let coordinator = format!(
-            "etcd: {{endpoints: ['{etcd}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
+            "etcd: {{endpoints: ['{list}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
              policy_workers: ['{policy}']\n  skill_runners: ['{skills}']\n"
         );
         let endpoint = start(
@@ -86,7 +88,7 @@ impl Cluster {
             &mut processes,
         )?;
         let mut expert = Command::new(binaries.join("maestro"));
-        expert.args(["bench", "instant-expert", "--etcd", &etcd]);
+        expert.args(["bench", "instant-expert", "--etcd", &etcd.join(",")]);
         spawn("instant-expert", expert, &mut processes)?;
         Ok(Self {
             endpoint,
@@ -111,7 +113,7 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > until {
-                let etcd = &self.etcd;
+                let etcd = self.etcd.join(", ");
                 return Err(CliError::Bench(format!(
                     "no pair to choose (registry {etcd})"
                 )));
@@ -168,51 +170,59 @@ fn binaries() -> Result<PathBuf, CliError> {
     folder.ok_or_else(|| CliError::Bench("this program has no folder".to_owned()))
 }
 
-fn start_etcd(folder: &Path, processes: &mut Vec<Process>) -> Result<String, CliError> {
-    let port = || {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(CliError::file("a free port"))?;
-        listener
-            .local_addr()
-            .map(|a| a.port())
-            .map_err(CliError::file("a free port"))
+fn free_port() -> Result<u16, CliError> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound
+        .map(|address| address.port())
+        .map_err(CliError::file("a free port"))
+}
+
+/// Starts the members of an etcd cluster; returns where clients reach them.
+fn start_etcd(
+    folder: &Path,
+    members: usize,
+    processes: &mut Vec<Process>,
+) -> Result<Vec<String>, CliError> {
+    let urls = || -> Result<Vec<String>, CliError> {
+        let ports = (0..members).map(|_| free_port());
+        ports
+            .map(|port| port.map(|port| format!("http://127.0.0.1:{port}")))
+            .collect()
     };
-    let (client, peer) = (port()?, port()?);
-    let client = format!("http://127.0.0.1:{client}");
-    let peer = format!("http://127.0.0.1:{peer}");
-    let mut etcd = Command::new("etcd");
-    etcd.arg("--data-dir").arg(folder.join("etcd"));
-    etcd.args([
-        "--listen-client-urls",
-        &client,
-        "--advertise-client-urls",
-        &client,
-    ]);
-    etcd.args([
-        "--listen-peer-urls",
-        &peer,
-        "--initial-advertise-peer-urls",
-        &peer,
-    ]);
-    etcd.args(["--initial-cluster", &format!("default={peer}")]);
-    etcd.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = etcd
-        .spawn()
-        .map_err(|error| CliError::Bench(format!("etcd does not start ({error}); install it")))?;
-    processes.push(Process {
-        name: "etcd",
-        child,
-    });
-    Ok(client)
+    let (clients, peers) = (urls()?, urls()?);
+    let named = peers.iter().enumerate();
+    let named: Vec<String> = named
+        .map(|(number, peer)| format!("{number}={peer}"))
+        .collect();
+    for (number, (client, peer)) in clients.iter().zip(&peers).enumerate() {
+        let mut etcd = Command::new("etcd");
+        etcd.args(["--name", &number.to_string(), "--data-dir"]);
+        etcd.arg(folder.join(format!("etcd-{number}")));
+        etcd.args(["--listen-client-urls", client]);
+        etcd.args(["--advertise-client-urls", client]);
+        etcd.args(["--listen-peer-urls", peer]);
+        etcd.args(["--initial-advertise-peer-urls", peer]);
+        etcd.args(["--initial-cluster", &named.join(",")]);
+        etcd.stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = etcd.spawn().map_err(|error| {
+            CliError::Bench(format!("etcd does not start ({error}); install it"))
+        })?;
+        processes.push(Process {
+            name: "etcd",
+            child,
+        });
+    }
+    Ok(clients)
 }
 
 /// Puts the library's direct skill into the registry, once etcd serves.
-async fn register_skill(etcd: &str) -> Result<(), CliError> {
+async fn register_skill(etcd: &[String]) -> Result<(), CliError> {
     let bench = |error: String| CliError::Bench(error);
     let until = Instant::now() + READY_TIMEOUT;
     let registry = loop {
-        match EtcdRegistry::connect(EtcdConfig::new([etcd])).await {
+        match EtcdRegistry::connect(EtcdConfig::new(etcd.to_vec())).await {
             Ok(registry) => break registry,
             Err(error) if Instant::now() > until => return Err(bench(error.to_string())),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

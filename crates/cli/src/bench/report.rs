@@ -33,15 +33,14 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn of(sample: &Sample, offered_per_s: u32, maestro_cpu: f64) -> Self {
         let seconds = sample.time.as_secs_f64();
-        let quantile = |q: f64| sample.step_us.value_at_quantile(q) as f64 / 1e3;
         Self {
-            p50_ms: quantile(0.5),
-            p99_ms: quantile(0.99),
+            p50_ms: sample.step_ms(0.5),
+            p99_ms: sample.step_ms(0.99),
             max_ms: sample.step_us.max() as f64 / 1e3,
-            episodes_per_s: sample.answered as f64 / seconds,
+            episodes_per_s: sample.per_second(),
             offered_per_s,
             answered: sample.answered,
-            failed: sample.failed,
+            failed: sample.failed + sample.refused,
             first_failure: sample.first_failure.clone(),
             generator_cpus: sample.generator_cpu / seconds,
             maestro_cpus: maestro_cpu / seconds,

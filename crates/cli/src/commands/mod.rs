@@ -47,6 +47,8 @@ pub(crate) async fn dispatch(command: Command) -> Result<(), CliError> {
             .map_err(|error| CliError::start("evaluation")(error.to_string()))?,
         Command::Drain(drain) => drain::drain(drain).await,
         Command::Bench(Bench::Overhead(overhead)) => bench::overhead(overhead).await,
+        Command::Bench(Bench::Journal(settings)) => bench::journal(settings).await,
+        Command::Bench(Bench::Overload(settings)) => bench::overload(settings).await,
         Command::Bench(Bench::InstantExpert { etcd }) => bench::instant_expert(etcd).await,
         Command::Completions { shell } => {
             let mut command = Arguments::command();
