@@ -125,14 +125,15 @@ fn tell_counts(durable: bool, counts: &Counts) {
     }
     let ms = |q: f64| quantile(&counts.times, q).as_millis();
     println!(
-        "  {}: {} asked, {} right, {} out of order; {} asked again, {} streams broken; p50 {} ms, \
-         p99 {} ms, at most {} ms",
+        "  {}: {} asked, {} right, {} out of order; {} asked again, {} streams broken, {} by the \
+         rule; p50 {} ms, p99 {} ms, at most {} ms",
         if durable { "durable" } else { "ephemeral" },
         counts.asked,
         counts.right,
         counts.disordered,
         counts.refused,
         counts.broken,
+        counts.by_rule,
         ms(0.5),
         ms(0.99),
         ms(1.0),

@@ -57,12 +57,14 @@ impl Cluster {
         register_skill(&etcd).await?;
         let list = etcd.join("', '");
         let binaries = binaries()?;
+        // Known before it serves, as workers fetch what they need from it.
+        let listen = format!("127.0.0.1:{}", free_port()?);
         let policy = start(
             "maestro-policy-worker",
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n"
+                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://{listen}']}}}}\n"
             ),
             &mut processes,
         )?;
@@ -71,14 +73,14 @@ impl Cluster {
             &binaries,
             &folder.0,
             &format!(
-                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
+                "etcd: {{endpoints: ['{list}']}}\nblobs: {{remote: {{endpoints: ['http://{listen}']}}}}\n\
                  service: {{library: none}}\n"
             ),
             &mut processes,
         )?;
         let coordinator = format!(
             "etcd: {{endpoints: ['{list}']}}\nblobs: {{store: {{url: 'memory:///'}}}}\nservice:\n  \
-             policy_workers: ['{policy}']\n  skill_runners: ['{skills}']\n"
+             serve: {{listen: '{listen}'}}\n  policy_workers: ['{policy}']\n  skill_runners: ['{skills}']\n"
         );
         let endpoint = start(
             "maestro-coordinator",

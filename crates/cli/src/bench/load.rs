@@ -5,6 +5,7 @@ use std::{
 
 use futures::StreamExt;
 use hdrhistogram::Histogram;
+use maestro_core::fallback;
 use maestro_proto::v1::{self, episode_event::Event, episode_service_client::EpisodeServiceClient};
 use maestro_rpc::{ChannelPool, PoolConfig};
 use tokio::{
@@ -220,7 +221,15 @@ async fn run(
             let termination = episode
                 .conclusion
                 .and_then(|conclusion| conclusion.termination?.termination);
+            let by_rule = episode.steps.iter().any(|step| {
+                let decision = step.decision.as_ref();
+                decision.is_some_and(|decision| decision.policy_version == fallback::VERSION)
+            });
             result = match termination {
+                Some(Termination::Answered(_)) if by_rule => {
+                    // A rule is quicker than the policy, which is to be measured.
+                    Err(Unanswered::Failed("the policy did not decide".to_owned()))
+                }
                 Some(Termination::Answered(_)) => {
                     Ok(u32::try_from(episode.steps.len()).unwrap_or(1))
                 }

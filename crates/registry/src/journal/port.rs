@@ -199,7 +199,7 @@ impl Journal for EtcdJournal {
                 .put(key, codec::encode_request(&spec.id));
         }
         let reserved = self.owned.reserve(&spec.id);
-        match self.submitter.submit(&seat, write, Full::Refuse).await? {
+        match self.submitter.submit_new(&seat, write).await? {
             Outcome::Written(revision) => {
                 reserved.own(Owned {
                     spec: spec.clone(),

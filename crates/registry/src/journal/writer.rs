@@ -13,13 +13,16 @@ use std::{
 use etcd_client::KvClient;
 use maestro_core::CoreError;
 use maestro_telemetry::{Counter, Gauge, Label};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
 
 use super::{
     batch::{Filling, MAX_BYTES, Outcome, Write, outcomes, transaction},
     seat::Seat,
 };
-use crate::{error::RegistryError, etcd::client::call};
+use crate::{backoff::Backoff, error::RegistryError, etcd::client::call};
 
 /// When a refused client may try again.
 const RETRY_AFTER_MS: u64 = 500;
@@ -105,11 +108,32 @@ impl Submitter {
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(gone()),
             },
         }
-        match tokio::time::timeout(self.limit, answer).await {
+        match time::timeout(self.limit, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(gone()),
             Err(_) => Err(unavailable("it took too long to write")),
         }
+    }
+
+    /// Writes new work, and tries again while etcd turns it away, up to the limit of one write: where
+    /// a member is gone or another one becomes the leader, the next attempt meets one that serves.
+    ///
+    /// # Errors
+    /// As [`Submitter::submit`].
+    pub(super) async fn submit_new(&self, seat: &Seat, write: Write) -> Result<Outcome, CoreError> {
+        let mut last = unavailable("it took too long to write");
+        let mut backoff = Backoff::default();
+        let attempts = async {
+            loop {
+                match self.submit(seat, write.clone(), Full::Refuse).await {
+                    Err(error @ CoreError::Unavailable { .. }) => last = error,
+                    other => return other,
+                }
+                time::sleep(backoff.next()).await;
+            }
+        };
+        let submitted = time::timeout(self.limit, attempts).await;
+        submitted.unwrap_or_else(|_| Err(last))
     }
 
     /// Waits until everything submitted before is written, at most the limit.
@@ -121,7 +145,7 @@ impl Submitter {
                 let _ = done.await;
             }
         };
-        if tokio::time::timeout(self.limit, flushing).await.is_err() {
+        if time::timeout(self.limit, flushing).await.is_err() {
             tracing::warn!("the journal was not written out in time");
         }
     }

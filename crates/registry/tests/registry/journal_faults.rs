@@ -1,12 +1,15 @@
 //! What the journal has to bear: owners that die or stall, a killed server, no room.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use maestro_core::{
     CoreError,
     adoption::{Unfinished, to_adopt},
-    ports::{Adopted, Journal, PutMode, Registry, SharedJournal},
+    ports::{Adopted, Created, Journal, PutMode, Registry, SharedJournal},
 };
 use maestro_registry::{EtcdJournal, EtcdRegistry, JournalConfig};
 use tokio::time;
@@ -78,6 +81,25 @@ async fn an_episode_of_a_gone_owner_is_adopted_once_with_all_that_was_written() 
         .unwrap();
     let record = heir.get(&spec.tenant, &spec.id).await.unwrap();
     assert_eq!(record.steps.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_episode_that_comes_while_the_server_starts_again_waits_for_it() {
+    let mut server = EtcdServer::start();
+    let journal = Arc::new(journal(server.port()).await);
+    // Connected and seated, so that what fails is the write.
+    journal.create(&spec("before", None)).await.unwrap();
+    server.kill();
+    let spec = spec("meanwhile", Some("request"));
+    let creating = tokio::spawn({
+        let (journal, spec) = (Arc::clone(&journal), spec.clone());
+        async move { journal.create(&spec).await }
+    });
+    time::sleep(Duration::from_millis(300)).await;
+    assert!(!creating.is_finished(), "{:?}", creating.await);
+    server.restart();
+    assert_eq!(creating.await.unwrap().unwrap(), Created::New);
+    journal.append(&spec.id, &step(0, "a")).await.unwrap();
 }
 
 #[tokio::test]
@@ -237,7 +259,7 @@ async fn finished_episodes_go_and_their_request_ids_with_them() {
         journal.get(tenant, &kept.id).await.unwrap();
     }
     let again = journal.create(&spec("another", Some("r0"))).await.unwrap();
-    assert_eq!(again, maestro_core::ports::Created::New);
+    assert_eq!(again, Created::New);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, future::join_all};
+use maestro_core::fallback;
 use maestro_proto::v1::{
     self, episode_event::Event, episode_service_client::EpisodeServiceClient,
     termination::Termination,
@@ -83,6 +84,8 @@ pub struct Seen {
     pub refusal: Option<String>,
     /// Streams that ended before the episode.
     pub broken: u32,
+    /// Steps that a rule decided, as no policy worker answered in time.
+    pub by_rule: usize,
     /// How it ended, or why the client gave up.
     pub end: Result<End, String>,
 }
@@ -164,6 +167,7 @@ pub(super) async fn offer(
                 refused: 0,
                 refusal: None,
                 broken: 0,
+                by_rule: 0,
                 end: Err("it was never asked".to_owned()),
             },
         };
@@ -350,6 +354,7 @@ impl Request {
                     };
                     self.seen.told.push((self.started.elapsed(), told));
                     if let Event::Ended(episode) = event {
+                        self.seen.by_rule = by_rule(&episode);
                         end = Some(self.end(episode));
                     }
                 }
@@ -382,6 +387,16 @@ impl Request {
             other => End::Unanswered(format!("{other:?}")),
         }
     }
+}
+
+fn by_rule(episode: &v1::Episode) -> usize {
+    let decisions = episode
+        .steps
+        .iter()
+        .filter_map(|step| step.decision.as_ref());
+    decisions
+        .filter(|decision| decision.policy_version == fallback::VERSION)
+        .count()
 }
 
 async fn within<T>(

@@ -43,6 +43,8 @@ pub struct Counts {
     pub refusals: BTreeMap<String, usize>,
     /// Whose stream broke.
     pub broken: usize,
+    /// That a rule decided a step of, as no policy worker answered in time.
+    pub by_rule: usize,
     /// From when each was due to its end.
     pub times: Vec<Duration>,
 }
@@ -66,6 +68,7 @@ impl Report {
                 note(&mut counts.refusals, refusal);
             }
             counts.broken += usize::from(seen.broken > 0);
+            counts.by_rule += usize::from(seen.by_rule > 0);
             counts.times.extend(seen.time());
         }
         counts.times.sort();
@@ -183,6 +186,7 @@ mod tests {
             refused: 0,
             refusal: None,
             broken: 0,
+            by_rule: 0,
             end: Ok(End::Right),
         }
     }
