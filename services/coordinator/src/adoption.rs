@@ -12,7 +12,7 @@ use futures::StreamExt;
 use maestro_core::{
     CoordinatorId, CoreError, MicroUsd, Timestamp,
     adoption::{MAX_TERMS, Unfinished, to_adopt},
-    episode::{Conclusion, Failure, FailureKind, Termination},
+    episode::{Conclusion, Failure, FailureKind, PendingCall, Termination},
     ports::{Adopted, SharedJournal, Standing},
 };
 use maestro_telemetry::{Counter, Label, TraceContext};
@@ -153,18 +153,7 @@ impl Adopter {
             "an episode is adopted"
         );
         Counter::EpisodesAdopted.increment(&[]);
-        if adopted.terms > MAX_TERMS {
-            let message = format!("{MAX_TERMS} coordinators were lost while they ran it");
-            let conclusion = Conclusion {
-                termination: Termination::Failed(Failure::new(FailureKind::Unavailable, message)),
-                answer: None,
-                usage: total_usage(&adopted.standing.record),
-                unsettled_cost: adopted
-                    .standing
-                    .call
-                    .map_or(MicroUsd::ZERO, |call| call.reserved()),
-                finished_at: Timestamp::now(),
-            };
+        if let Some(conclusion) = outlived(&adopted, Timestamp::now()) {
             self.journal.finish(&id, &[], &conclusion).await?;
             Counter::Episodes.increment(&[Label::Termination(conclusion.termination.name())]);
             return Ok(());
@@ -228,3 +217,25 @@ impl Adopter {
         }
     }
 }
+
+/// The end of an episode that outlived as many owners as it may: none for another one.
+fn outlived(adopted: &Adopted, at: Timestamp) -> Option<Conclusion> {
+    let Adopted { standing, terms } = adopted;
+    if *terms <= MAX_TERMS {
+        return None;
+    }
+    let message = format!("{MAX_TERMS} coordinators were lost while they ran it");
+    let call = standing.call.as_ref();
+    Some(Conclusion {
+        termination: Termination::Failed(Failure::new(FailureKind::Unavailable, message)),
+        answer: None,
+        usage: total_usage(&standing.record),
+        // It may have been made: it counts with its upper bound.
+        unsettled_cost: call.map_or(MicroUsd::ZERO, PendingCall::reserved),
+        finished_at: at,
+    })
+}
+
+#[cfg(test)]
+#[path = "adoption_tests.rs"]
+mod tests;

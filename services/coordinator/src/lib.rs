@@ -12,6 +12,7 @@ pub mod error;
 
 mod actors;
 mod adoption;
+mod creations;
 mod cursor;
 mod feed;
 mod journal;

@@ -22,6 +22,7 @@ use crate::{
     admission::Admission,
     adoption::Adopter,
     config::CoordinatorConfig,
+    creations::Creations,
     error::CoordinatorError,
     journal::{Journals, Keeper, Keeping},
     permits::Permits,
@@ -92,6 +93,7 @@ pub async fn start(
             trajectories: ports.trajectories,
             kept,
         },
+        creations: Creations::new(config.episodes.max_running),
         snapshots,
         config: config.episodes.clone(),
     });

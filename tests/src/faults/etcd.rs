@@ -141,7 +141,8 @@ pub(super) fn count(network: &Network, prefix: &str) -> Result<u64, SandboxError
         "get",
         prefix,
         "--prefix",
-        "--count-only",
+        "--keys-only",
+        "--limit=1",
         "--write-out=json",
     ];
     let printed = succeeded(etcdctl(network, &endpoints(), &arguments)?, "get")?;

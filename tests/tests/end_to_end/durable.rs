@@ -11,6 +11,7 @@ use maestro_proto::v1::{
 use maestro_tests::{Process, Signal};
 use maestro_wire::ToProto;
 use tonic::{Code, transport::Channel};
+use tonic_types::StatusExt;
 use url::Url;
 
 use crate::client::{Installation, answer, client, installation, installation_for, request};
@@ -442,6 +443,10 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
     let impatient = cluster
         .another_coordinator_with("impatient", "", refuses)
         .unwrap();
+    let small = "  episodes: {max_running: 4}\n";
+    let small = cluster
+        .another_coordinator_with("small", "", small)
+        .unwrap();
     let mut client = client(&cluster.endpoint()).await;
     chat.set_delay(Duration::from_secs(1));
     let mut waits = task("Waits?");
@@ -485,6 +490,7 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(refused.message().contains("refused until"), "{refused:?}");
     assert!(asked.elapsed() < Duration::from_secs(2), "{refused:?}");
+    ephemeral_episodes_find_a_permit(&url(&small)).await;
 
     cluster.etcd.signal(Signal::SIGCONT).unwrap();
     let watched = watch(vec![cluster.endpoint()], durable).await;
@@ -499,4 +505,36 @@ async fn while_etcd_is_away_durable_episodes_wait_and_ephemeral_ones_do_not_noti
             .experts
             .is_empty()
     );
+}
+
+/// At a coordinator of four permits, to which more durable episodes come than it could hold.
+async fn ephemeral_episodes_find_a_permit(small: &Url) {
+    let mut small = client(small).await;
+    let durable = |number| {
+        let mut small = small.clone();
+        tokio::spawn(async move {
+            let request = v1::CreateEpisodeRequest {
+                task: Some(task(&format!("Too many, {number}?"))),
+                options: None,
+            };
+            small.create_episode(request).await
+        })
+    };
+    let mut waiting: Vec<_> = (0..6).map(durable).collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let ephemeral = v1::RunEpisodeRequest {
+        task: Some(task("Is there room?")),
+        options: None,
+    };
+    let episode = crate::client::run(&mut small, ephemeral).await;
+    assert_eq!(answer(&episode).as_deref(), Some("yes"));
+    // One of them waits for etcd, the others were told when to come again.
+    waiting.retain(|one| one.is_finished());
+    assert_eq!(waiting.len(), 5);
+    for refused in waiting {
+        let refused = refused.await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        let retry = refused.get_details_retry_info();
+        assert!(retry.is_some(), "{refused:?}");
+    }
 }

@@ -81,6 +81,7 @@ impl Upkeep {
             .iter()
             .any(|error| error.contains("NOSPACE"));
         Gauge::JournalBytes.set(bytes as f64, &[]);
+        Gauge::JournalLimit.set(limit as f64, &[]);
         let full = alarm || bytes >= limit;
         let before = self.submitter.tally().full.swap(full, Ordering::Relaxed);
         if full && !before {

@@ -133,7 +133,7 @@ impl Submitter {
             }
         };
         let submitted = time::timeout(self.limit, attempts).await;
-        submitted.unwrap_or_else(|_| Err(last))
+        submitted.unwrap_or(Err(last))
     }
 
     /// Waits until everything submitted before is written, at most the limit.

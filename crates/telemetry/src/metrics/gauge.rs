@@ -25,6 +25,8 @@ declare! {
             "Time since the registry last confirmed the snapshot in use.";
         JournalBytes => "maestro_journal_store_bytes",
             "Data in use in the etcd of the durable journal.";
+        JournalLimit => "maestro_journal_limit_bytes",
+            "Data in use in that etcd from which on new durable episodes are refused.";
         JournalFinished => "maestro_journal_finished_episodes",
             "Finished episodes in the durable journal, as the coordinator that deletes them sees it.";
         TrajectoriesWaiting => "maestro_trajectories_waiting_seconds",

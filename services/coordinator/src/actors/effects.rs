@@ -23,7 +23,7 @@ use maestro_telemetry::{Histogram, Label, Span, SpanKind};
 use tokio::sync::watch;
 
 use super::deciding::PolicyHealth;
-use crate::{config::EpisodeConfig, journal::Journals};
+use crate::{config::EpisodeConfig, creations::Creations, journal::Journals};
 
 /// Confidence of a text whose expert says nothing of its own.
 const UNKNOWN_CONFIDENCE: f32 = 0.5;
@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) skills: Arc<dyn Skills>,
     pub(crate) experts: Arc<dyn Experts>,
     pub(crate) journals: Journals,
+    pub(crate) creations: Creations,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(crate) config: EpisodeConfig,
 }

@@ -144,12 +144,10 @@ async fn start(
     accepted: Accepted,
 ) -> Result<Started, CoreError> {
     let spec = accepted.spec.clone();
-    let created = match refusal(&world, &spec) {
-        Some(refusal) => Err(refusal),
-        None => world.journals.of(&spec).create(&spec).await,
-    };
+    let created = create(&world, &spec).await;
     let created = created.inspect_err(|error| {
         let reason = match error {
+            CoreError::Exhausted { .. } if away(&world, &spec).is_some() => "journal_away",
             CoreError::Exhausted { .. } => "journal_full",
             CoreError::Unavailable { .. } | CoreError::Superseded(_) => "journal_away",
             _ => "refused",
@@ -187,15 +185,28 @@ async fn start(
     }
 }
 
-/// Why a new durable episode is refused while the journal is away, where the settings want that.
-fn refusal(world: &World, spec: &EpisodeSpec) -> Option<CoreError> {
-    let journal = world.journals.shared(spec)?;
-    let is_away = journal.membership().borrow().away_since.is_some();
-    let refuses = world.config.durable_while_away == WhileAway::Refuse;
-    (is_away && refuses).then(|| CoreError::Unavailable {
-        what: "journal",
-        reason: "etcd cannot be reached; durable episodes are refused until it can".to_owned(),
-    })
+async fn create(world: &World, spec: &EpisodeSpec) -> Result<Created, CoreError> {
+    let journal = world.journals.of(spec);
+    if world.journals.shared(spec).is_none() {
+        return journal.create(spec).await;
+    }
+    let away = away(world, spec);
+    if away.is_some() && world.config.durable_while_away == WhileAway::Refuse {
+        return Err(CoreError::Unavailable {
+            what: "journal",
+            reason: "etcd cannot be reached; durable episodes are refused until it can".to_owned(),
+        });
+    }
+    let _place = world.creations.enter(away).await?;
+    journal.create(spec).await
+}
+
+/// For how long the journal of a durable episode has been away, if it is.
+fn away(world: &World, spec: &EpisodeSpec) -> Option<Duration> {
+    let membership = world.journals.shared(spec)?.membership();
+    let since = membership.borrow().away_since?;
+    // A clock that was set back says nothing.
+    Some(Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default())
 }
 
 enum Started {

@@ -14,6 +14,7 @@ use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
+use tonic_types::StatusExt;
 
 use crate::faults::{
     plan::Component,
@@ -25,8 +26,9 @@ use crate::faults::{
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two events of a stream. A silent stream is given up for another one.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Between two attempts.
+/// Before the second attempt; it doubles up to the longest, unless the server says when.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// From when a request is due until its client gives up.
 const HOPELESS: Duration = Duration::from_secs(240);
 /// Connections to each coordinator, for the durable requests and for the others.
@@ -242,13 +244,22 @@ impl Request {
         }
     }
 
-    fn refused(&mut self, status: &Status) -> Result<(), String> {
+    /// Notes a refusal and waits before the next attempt, where there is to be one.
+    async fn refused(&mut self, status: &Status, attempt: u32) -> Result<(), String> {
         self.seen.refused += 1;
-        self.seen.refusal.get_or_insert_with(|| status.to_string());
-        if is_passing(status) {
-            return Ok(());
+        self.seen
+            .refusal
+            .get_or_insert_with(|| format!("{:?}: {}", status.code(), status.message()));
+        if !is_passing(status) {
+            return Err(status.to_string());
         }
-        Err(status.to_string())
+        let said = status.get_details_retry_info();
+        let own = PAUSE
+            .saturating_mul(1 << attempt.min(16))
+            .min(LONGEST_PAUSE);
+        let pause = said.and_then(|retry| retry.retry_delay).unwrap_or(own);
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     async fn durable(&mut self) -> Result<End, String> {
@@ -266,9 +277,8 @@ impl Request {
                     id = created.into_inner().episode.map(|episode| episode.id);
                     break;
                 }
-                Err(status) => self.refused(&status)?,
+                Err(status) => self.refused(&status, attempt).await?,
             }
-            tokio::time::sleep(PAUSE).await;
         }
         let id = id.ok_or("accepted without an episode")?;
         let first = self.seen.accepted.map_or(0, |(index, _)| index);
@@ -323,9 +333,8 @@ impl Request {
                         "its stream broke".to_owned()
                     });
                 }
-                Err(status) => self.refused(&status)?,
+                Err(status) => self.refused(&status, attempt).await?,
             }
-            tokio::time::sleep(PAUSE).await;
         }
         Err("it was asked too often".to_owned())
     }

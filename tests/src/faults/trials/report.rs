@@ -65,6 +65,8 @@ impl Report {
             }
             counts.refused += usize::from(seen.refused > 0);
             if let Some(refusal) = &seen.refusal {
+                // What follows names a time.
+                let refusal = refusal.split(';').next().unwrap_or_default();
                 note(&mut counts.refusals, refusal);
             }
             counts.broken += usize::from(seen.broken > 0);
