@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt, future::join_all};
+use futures::{Stream, StreamExt};
 use maestro_core::fallback;
 use maestro_proto::v1::{
     self, episode_event::Event, episode_service_client::EpisodeServiceClient,
@@ -175,8 +175,13 @@ pub(super) async fn offer(
         };
         requests.push(tokio::spawn(Box::pin(request.run())));
     }
-    let all = join_all(requests).await;
-    Ok(all.into_iter().filter_map(Result::ok).collect())
+    // One after the other: polling all of them at once takes quadratic time, as the runtime makes a
+    // task pause after so many results.
+    let mut seen = Vec::with_capacity(requests.len());
+    for request in requests {
+        seen.extend(request.await.ok());
+    }
+    Ok(seen)
 }
 
 struct Request {
