@@ -121,7 +121,11 @@ async fn read(name: String, client: EpisodeServiceClient<Channel>, id: String) -
     }
 }
 
-async fn within<T>(
+/// Its answer, or that the client lost its patience.
+///
+/// # Errors
+/// The call's, or UNAVAILABLE after `limit`.
+pub(super) async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {

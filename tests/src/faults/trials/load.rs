@@ -17,6 +17,7 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use crate::faults::{
+    clients::within,
     plan::Component,
     settings::url,
     tasks::{self, SKILLS},
@@ -411,15 +412,6 @@ fn by_rule(episode: &v1::Episode) -> usize {
     decisions
         .filter(|decision| decision.policy_version == fallback::VERSION)
         .count()
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
-    timeout(limit, call)
-        .await
-        .unwrap_or_else(|_| Err(Status::unavailable("the client lost its patience")))
 }
 
 /// Whether a client asks again: what gRPC clients retry by a policy, and connections that broke.
