@@ -1,13 +1,11 @@
 use maestro_core::{
-    EpisodeId, TenantId,
-    episode::{
-        Action, Decision, Durability, EpisodeRecord, EpisodeSpec, Observation, ServingMode, Step,
-    },
+    episode::{Action, Decision, EpisodeRecord, Observation, ServingMode, Step},
     expert_call::Usage,
-    task::{Pair, TaskDraft},
+    task::Pair,
 };
 
 use super::*;
+use crate::testing::spec;
 
 fn decision() -> Decision {
     Decision {
@@ -31,10 +29,6 @@ fn decision() -> Decision {
 
 /// An episode that made one call, and was about to make another.
 fn adopted(terms: u32, at: Timestamp) -> Adopted {
-    let draft = TaskDraft {
-        question: "How many?".into(),
-        ..TaskDraft::default()
-    };
     let usage = Usage {
         calls: 1,
         ..Usage::default()
@@ -51,17 +45,7 @@ fn adopted(terms: u32, at: Timestamp) -> Adopted {
         finished_at: at,
     };
     let record = EpisodeRecord {
-        spec: EpisodeSpec {
-            id: EpisodeId::generate(),
-            tenant: TenantId::anonymous(),
-            request_id: None,
-            task: Arc::new(draft.validate(at).unwrap()),
-            durability: Durability::Durable,
-            mode: ServingMode::Greedy,
-            slot: "default".into(),
-            seed: 1,
-            created_at: at,
-        },
+        spec: spec("How many?", at),
         steps: vec![step],
         conclusion: None,
         outcome: None,

@@ -19,6 +19,8 @@ mod journal;
 mod permits;
 mod services;
 mod start;
+#[cfg(test)]
+mod testing;
 mod watching;
 
 pub use config::CoordinatorConfig;

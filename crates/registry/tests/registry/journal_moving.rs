@@ -203,6 +203,14 @@ struct Halting {
 }
 
 impl Halting {
+    fn before(folder: &Folder) -> Self {
+        Self {
+            store: Arc::clone(&folder.store),
+            written: Semaphore::new(0),
+            go_on: Semaphore::new(0),
+        }
+    }
+
     async fn written(&self) {
         let written = time::timeout(PATIENCE, self.written.acquire()).await;
         written.unwrap().unwrap().forget();
@@ -230,11 +238,7 @@ impl Trajectories for Halting {
 #[tokio::test]
 async fn what_was_written_and_not_noted_is_written_again_and_counts_once() {
     let (mut server, folder) = (EtcdServer::start(), Folder::new());
-    let halting = Arc::new(Halting {
-        store: Arc::clone(&folder.store),
-        written: Semaphore::new(0),
-        go_on: Semaphore::new(0),
-    });
+    let halting = Arc::new(Halting::before(&folder));
     let journal = journal(&server, Arc::clone(&halting) as _).await;
     let first = finished(&journal, "0").await;
     halting.written().await;
@@ -254,11 +258,7 @@ async fn what_was_written_and_not_noted_is_written_again_and_counts_once() {
 #[tokio::test]
 async fn an_outcome_between_the_writing_and_the_noting_is_not_lost() {
     let (server, folder) = (EtcdServer::start(), Folder::new());
-    let halting = Arc::new(Halting {
-        store: Arc::clone(&folder.store),
-        written: Semaphore::new(0),
-        go_on: Semaphore::new(0),
-    });
+    let halting = Arc::new(Halting::before(&folder));
     let journal = journal(&server, Arc::clone(&halting) as _).await;
     let first = finished(&journal, "0").await;
     halting.written().await;

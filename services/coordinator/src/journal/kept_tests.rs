@@ -1,36 +1,25 @@
 use std::fs;
 
 use maestro_core::{
-    EpisodeId, MicroUsd, TenantId,
-    episode::{Conclusion, Durability, EpisodeSpec, ServingMode, Termination},
+    MicroUsd,
+    episode::{Conclusion, Durability, EpisodeSpec, Termination},
     expert_call::Usage,
-    task::TaskDraft,
 };
 use maestro_store::{ObjectTrajectories, TrajectoryConfig};
 use tempfile::TempDir;
 
 use super::*;
+use crate::testing::spec;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn record() -> EpisodeRecord {
-    let draft = TaskDraft {
-        question: "How many?".into(),
-        ..TaskDraft::default()
-    };
     // Times are kept to the microsecond.
     let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap();
     EpisodeRecord {
         spec: EpisodeSpec {
-            id: EpisodeId::generate(),
-            tenant: TenantId::anonymous(),
-            request_id: None,
-            task: Arc::new(draft.validate(now).unwrap()),
             durability: Durability::Ephemeral,
-            mode: ServingMode::Greedy,
-            slot: "default".into(),
-            seed: 1,
-            created_at: now,
+            ..spec("How many?", now)
         },
         steps: vec![],
         conclusion: Some(Conclusion {

@@ -1,29 +1,16 @@
-use std::sync::Arc;
-
 use maestro_core::{
     MicroUsd, Timestamp,
-    episode::{Action, Answer, Decision, Durability, EpisodeStatus, ServingMode, Termination},
+    episode::{Action, Answer, Decision, EpisodeStatus, ServingMode, Termination},
     expert_call::Usage,
-    task::TaskDraft,
 };
 
 use super::*;
+use crate::testing;
 
 fn spec(question: &str, request: Option<&str>) -> EpisodeSpec {
-    let draft = TaskDraft {
-        question: question.into(),
-        ..TaskDraft::default()
-    };
     EpisodeSpec {
-        id: EpisodeId::generate(),
-        tenant: TenantId::anonymous(),
         request_id: request.map(|id| RequestId::new(id).unwrap()),
-        task: Arc::new(draft.validate(Timestamp::now()).unwrap()),
-        durability: Durability::Durable,
-        mode: ServingMode::Greedy,
-        slot: "default".into(),
-        seed: 1,
-        created_at: Timestamp::now(),
+        ..testing::spec(question, Timestamp::now())
     }
 }
 
